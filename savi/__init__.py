@@ -1,0 +1,37 @@
+"""savi: semi-amortized variational inference in NumPy, with autograd as its judge.
+
+The rooms, lower ones first; lower rooms know nothing of upper ones:
+gaussian, likelihoods, nets, decoders, model, reference, hvp, optimizers, svi, amortized, semi_amortized, evaluate,
+train, data, plots, compare, testing.
+"""
+
+import importlib
+
+from .amortized import VAE
+from .decoders import MLPDecoder
+from .evaluate import evaluate
+from .files import InputError
+from .gaussian import AnalyticKL, SampledKL
+from .likelihoods import Bernoulli, Gaussian, Multinomial
+from .model import LatentGaussianModel
+from .nets import MLP
+from .semi_amortized import SAVAE, VAESVI
+from .svi import SVI
+from .train import fit
+
+__version__ = "0.1.0"
+__all__ = [
+    "MLP", "SAVAE", "SVI", "VAE", "VAESVI", "AnalyticKL", "AutogradModel", "Bernoulli", "Gaussian", "InputError",
+    "LatentGaussianModel", "MLPDecoder", "Multinomial", "SampledKL", "data", "evaluate", "fit", "hvp", "plots", "reference",
+    "testing",
+]  # fmt: skip
+
+_LAZY = ("compare", "data", "hvp", "optimizers", "plots", "reference", "testing")  # rooms that load more than NumPy
+
+
+def __getattr__(name):
+    if name == "AutogradModel":
+        return importlib.import_module(".reference", __name__).AutogradModel
+    if name in _LAZY:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'savi' has no attribute {name!r}")

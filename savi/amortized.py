@@ -1,0 +1,56 @@
+"""Amortized inference, the VAE: lam = enc(x; phi), one network for all examples.  [SA] section 2
+
+    lam = enc(x; phi);  L = f(lam, theta, x)
+    d theta = grad_theta f;  d phi = (d lam / d phi)^T grad_lam f
+"""
+
+import numpy as np
+
+from .files import InputError
+from .svi import InferenceMethod
+
+
+class AmortizedMethod(InferenceMethod):
+    """What every method with an encoder shares: lam_0 = enc(x; phi). encoder: an MLP from M to lam's width (2D)."""
+
+    def __init__(self, encoder, steps, step_size, momentum, clip, samples):
+        super().__init__(steps, step_size, momentum, clip, samples)
+        self.encoder, self.size = encoder, encoder.size
+
+    def init(self, rng, dtype=np.float64):
+        """Initial phi (Q,)."""
+        return self.encoder.init(rng, dtype)
+
+    def encode(self, model, phi, x):
+        """lam_0 = enc(x; phi) (B, n), and the record from which `encoder_grad` takes d phi."""
+        if phi.shape != (self.size,) or self.encoder.sizes[-1] != model.lam_size or np.shape(x)[1:] != self.encoder.sizes[:1]:
+            raise InputError(
+                f"the encoder {self.encoder!r} maps (B, {self.encoder.sizes[0]}) to (B, {self.encoder.sizes[-1]}) with "
+                f"{self.size} parameters; got x of shape {np.shape(x)}, lam of width {model.lam_size} and phi of shape {phi.shape}"
+            )
+        record = self.encoder.record(phi, np.asarray(x).astype(phi.dtype, copy=False))
+        return record.output.copy(), record
+
+    def encoder_grad(self, phi, record, lam_bar):
+        """(d lam_0 / d phi)^T lam_bar, (Q,)."""
+        return self.encoder.grad(phi, record, lam_bar)
+
+    def start(self, model, theta, phi, x, rng):
+        return self.encode(model, phi, x)[0]
+
+
+class VAE(AmortizedMethod):
+    """The variational autoencoder. steps, step_size, momentum, clip: for refinement at test time only (0 steps: none)."""
+
+    name = "vae"
+
+    def __init__(self, encoder, steps=0, step_size=0.05, momentum=0.5, clip=None, samples=1):
+        super().__init__(encoder, steps, step_size, momentum, clip, samples)
+
+    def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
+        """loss (B,), d_theta (P,), d_phi (Q,), summed over the batch. noise: (1, S, B, D), or None to draw it from rng."""
+        noise = self._noise(model, theta, x, rng, noise, steps=0)
+        f = model.objective(theta, x, beta)
+        lam, record = self.encode(model, phi, x)
+        final = f.evaluate(lam, noise[0])
+        return final.loss, f.theta_sum().add(final).value(), self.encoder_grad(phi, record, final.d_lam)

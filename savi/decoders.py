@@ -1,0 +1,127 @@
+"""A decoder: net + likelihood = p(x | z; theta), at fixed theta and x a function of z.
+
+    decoder.given(theta, x) -> p
+    p.forward(z)             an evaluation at z (S, B, D); p.log_px(record) is log p(x | z), (S, B), before backward
+    p.backward(record)       d log p(x | z) / dz = J^T e_x, (S, B, D); completes the record
+    p.tangent(record, z_dot)   R{backward} (S, B, D) and the tangent record that theta's Hessian product needs
+    p.param_sum()            a sum of gradients of log p(x | z) with respect to theta, over any number of records
+`given` does once what does not depend on z, and owns the memory in which the records of an inner loop lie side by side.
+theta is the net's parameters, then the likelihood's own (a Gaussian's log variance).
+"""
+
+import numpy as np
+
+from .files import InputError
+from .nets import ROWS_PER_BLOCK, ParamSum
+
+
+class MLPDecoder:
+    """p(x | z; theta) = likelihood(x; net(z)).
+
+    net: an MLP from D latent dimensions to the likelihood's outputs. likelihood: Bernoulli(), Gaussian(...), Multinomial().
+    """
+
+    def __init__(self, net, likelihood):
+        self.net, self.likelihood = net, likelihood
+        self.latent_dim = net.sizes[0]
+        self.data_dim = likelihood.data_dim(net.sizes[-1])
+        self.size = net.size + likelihood.size(self.data_dim)
+
+    def __repr__(self):
+        return f"MLPDecoder({self.net!r}, {self.likelihood!r})"
+
+    def init(self, rng, dtype=np.float64):
+        """theta (P,): the net's initial parameters, then zeros (a log variance of 0)."""
+        own = np.zeros(self.size - self.net.size, dtype)
+        return np.concatenate([self.net.init(rng, dtype), own])
+
+    def check(self, theta, x):
+        """Raises InputError unless theta is (P,), x is (B, M) and x lies in the likelihood's support."""
+        if theta.shape != (self.size,):
+            raise InputError(f"theta has shape {theta.shape}; {self!r} needs ({self.size},)")
+        if x.ndim != 2 or x.shape[1] != self.data_dim:
+            raise InputError(f"x has shape {x.shape}; {self!r} needs (B, {self.data_dim})")
+        self.likelihood.check(x)
+
+    def given(self, theta, x, keep=1):
+        """p(x | z; theta) as a function of z. keep: how many records the caller will hold at a time."""
+        return _Given(self, theta, x, keep)
+
+    def mean(self, theta, z):
+        """E[x | z] (..., M), for pictures of reconstructions; z (..., D)."""
+        return self.likelihood.mean(self.net(theta[: self.net.size], z), theta[self.net.size :])
+
+
+class _Given:
+    """p(x | z; theta) at fixed theta and x; the verbs are in the module's docstring."""
+
+    def __init__(self, decoder, theta, x, keep):
+        self.net, self.likelihood, self.size = decoder.net, decoder.likelihood, decoder.size
+        self.x, self.keep, self.dtype = x, keep, theta.dtype
+        self.layers = self.net.layers(theta[: self.net.size])
+        self.eta = theta[self.net.size :]
+        self._blocks = {}
+
+    def _new_record(self, rows, dtype):
+        """The next free record; a block holds as many as make its stacked product fast, spread evenly over `keep`."""
+        block = self._blocks.get((rows, dtype))
+        if block is None or block.used == block.slots:
+            n = -(-self.keep * rows // ROWS_PER_BLOCK)  # blocks needed, rounded up
+            block = self._blocks[rows, dtype] = self.net.block(rows, dtype, slots=-(-self.keep // n))
+        return block.next_record()
+
+    def _by_example(self, array):
+        """(S * B, n) as (S, B, n)."""
+        return array.reshape(-1, len(self.x), array.shape[-1])
+
+    def forward(self, z):
+        record = self._new_record(z.shape[0] * z.shape[1], np.result_type(z, self.dtype))
+        self._by_example_input(record)[...] = z
+        self.net.forward(self.layers, record)
+        return record
+
+    def _by_example_input(self, record):
+        h = record.inputs[0]
+        return self._by_example(h)[..., :-1]
+
+    def log_px(self, record):
+        return self.likelihood.log_prob(self._by_example(record.output), self.x, self.eta)
+
+    def backward(self, record):
+        _, record.kept = self.likelihood.error(self._by_example(record.output), self.x, self.eta)
+        return self._by_example(self.net.backward(self.layers, record))
+
+    def tangent(self, record, z_dot):
+        dot = record.block.tangent_record(record.slot)
+        self._by_example_input(dot)[...] = z_dot
+        out_dot = self._by_example(self.net.tangent(self.layers, record, dot))
+        self.likelihood.tangent(self._by_example(record.output), record.kept, self.x, self.eta, out_dot)
+        return self._by_example(self.net.tangent_backward(self.layers, record, dot)), dot
+
+    def param_sum(self):
+        return _DecoderSum(self)
+
+
+class _DecoderSum:
+    """sum_r w_r d log p(x | z_r) / d theta, (P,); a weight is a number or one per row (S * B,)."""
+
+    def __init__(self, p):
+        self.likelihood, self.eta = p.likelihood, p.eta
+        self.net_sum = ParamSum(p.net, p.dtype)
+        self.eta_total = np.zeros_like(p.eta)
+
+    def add(self, record, weight=1.0):
+        self.net_sum.add(record, weight)
+        if len(self.eta):
+            self._add_eta(self.likelihood.eta_error(record.output, self.eta), weight)
+
+    def add_tangent(self, record, dot, weight=1.0):
+        self.net_sum.add_tangent(record, dot, weight)
+        if len(self.eta):
+            self._add_eta(self.likelihood.eta_tangent(record.output, dot.output, self.eta), weight)
+
+    def _add_eta(self, rows, weight):
+        self.eta_total += (rows * np.reshape(weight, (-1, 1))).sum(axis=0)
+
+    def value(self):
+        return np.concatenate([self.net_sum.value(), self.eta_total])

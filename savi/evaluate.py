@@ -1,0 +1,157 @@
+"""What a trained model is worth: -ELBO and its parts, the importance-weighted estimate, the two gaps.  [E1], [E5], [E6]
+
+All values are in nats, one per example (N,), unless a name says otherwise; the caller takes the mean. Memory is bounded:
+examples go through in batches, importance samples in chunks.
+"""
+
+import numpy as np
+
+from .optimizers import Adam
+
+ROWS = 2000  # examples times samples that are evaluated at a time
+
+
+def infer(model, method, theta, phi, x, rng, steps=None, batch=500):
+    """lam (N, n) of all examples x (N, M), batch by batch; steps as in method.infer."""
+    parts = [method.infer(model, theta, phi, x[i : i + batch], rng, steps) for i in range(0, len(x), batch)]
+    return np.concatenate(parts)
+
+
+def elbo_parts(model, theta, lam, x, rng, samples=10):
+    """(reconstruction, KL), each (N,): -E_q[log p(x|z)] by `samples` noise samples, and KL(q || p); -ELBO is their sum."""
+    pairs = []
+    for rows in _batches(len(x), samples):
+        noise = model.draw_noise(rng, samples, len(x[rows]), theta.dtype)
+        pairs.append(model.parts(lam[rows], theta, x[rows], noise))
+    reconstruction, kl = (np.concatenate(part) for part in zip(*pairs))
+    return reconstruction, kl
+
+
+def neg_elbo(model, theta, lam, x, rng, samples=10):
+    """-ELBO (N,), an upper bound of -log p(x) in expectation over the noise.  [E2]"""
+    pairs = []
+    for rows in _batches(len(x), samples):
+        noise = model.draw_noise(rng, samples, len(x[rows]), theta.dtype)
+        pairs.append(model.loss(lam[rows], theta, x[rows], noise))
+    return np.concatenate(pairs)
+
+
+def importance_weighted(model, theta, lam, x, rng, samples=5000):
+    """The estimate of log p(x) (N,): log 1/S sum_s p(x, z_s) / q(z_s), z_s ~ q(lam), S = samples.  [E5]
+
+    A lower bound of log p(x) in expectation that tightens with S. The sum streams: memory does not grow with S.
+    """
+    return np.concatenate(
+        [_stream(model, theta, lam[rows], x[rows], rng, samples) for rows in _batches(len(x), min(samples, ROWS // 20))]
+    )
+
+
+def _stream(model, theta, lam, x, rng, samples):
+    """Streaming log-mean-exp: `top` is the largest log weight so far, `total` the sum of exp(log weight - top)."""
+    top, total = np.full(len(x), -np.inf), np.zeros(len(x))
+    chunk = max(1, ROWS // len(x))
+    for start in range(0, samples, chunk):
+        noise = model.draw_noise(rng, min(chunk, samples - start), len(x), theta.dtype)
+        log_w = np.asarray(model.log_weights(lam, theta, x, noise), dtype=float)
+        new_top = np.maximum(top, log_w.max(axis=0))
+        total = total * np.exp(top - new_top) + np.exp(log_w - new_top).sum(axis=0)
+        top = new_top
+    return top + np.log(total / samples)
+
+
+def optimum(model, theta, lam, x, rng, tolerance=0.05, samples=10, steps=50, max_rounds=12):
+    """lam* (N, n): the best member of the variational family for each example, found from lam.  [E6]
+
+    Rounds of `steps` Adam steps, fresh noise in each, the step size halved from round to round (0.1 at first); a round's
+    result is the mean of its iterates. Converged when two rounds at step sizes below 0.02 each lower the mean -ELBO by
+    less than half of `tolerance` nats: lam* is a local optimum, in the basin of lam, to about that tolerance. An example
+    that lam served better keeps lam. Returns (lam*, converged).
+    """
+    found = [
+        _optimum(model, theta, lam[rows], x[rows], rng, tolerance, samples, steps, max_rounds)
+        for rows in _batches(len(x), samples)
+    ]
+    return np.concatenate([best for best, _ in found]), all(converged for _, converged in found)
+
+
+def _optimum(model, theta, lam_0, x, rng, tolerance, samples, steps, max_rounds):
+    f = model.objective(theta, x)
+    seed = rng.integers(2**63)  # every round is judged on the same noise
+
+    def judge(lam):
+        return neg_elbo(model, theta, lam, x, np.random.default_rng(seed), 10 * samples)
+
+    lam, first = lam_0, judge(lam_0)
+    loss, step_size, still = first, 0.1, 0
+    for _ in range(max_rounds):
+        lam = _adam_round(model, f, lam, rng, samples, steps, step_size)
+        before, loss = loss, judge(lam)
+        still = still + 1 if step_size < 0.02 and np.mean(before - loss) < tolerance / 2 else 0
+        if still == 2:
+            break
+        step_size = max(step_size / 2, 0.002)
+    return np.where((loss < first)[:, None], lam, lam_0), still == 2
+
+
+def _adam_round(model, f, lam, rng, samples, steps, step_size):
+    """The mean of the iterates of `steps` Adam steps from lam."""
+    optimizer, mean = Adam(step_size), np.zeros_like(lam)
+    state = optimizer.init(lam)
+    for _ in range(steps):
+        noise = model.draw_noise(rng, samples, len(lam), lam.dtype)
+        state, step = optimizer.update(state, f.gradient(lam, noise).d_lam)
+        lam = lam + step
+        mean += lam / steps
+    return mean
+
+
+def gaps(model, theta, lam, x, rng, tolerance=0.05, samples=100, iw_samples=5000):
+    """The total gap log p(x) - ELBO(lam) split in two, [E6]: a dict of arrays (N,), nats.
+
+    approximation_gap = log p(x) - ELBO(lam*), amortization_gap = ELBO(lam*) - ELBO(lam), log_px the importance-weighted
+    estimate with lam* as its proposal. Both ELBOs see the same fresh noise, `samples` per example. converged: whether
+    the optimum was found to the tolerance.
+    """
+    best, converged = optimum(model, theta, lam, x, rng, tolerance)
+    seed = rng.integers(2**63)
+    loss, best_loss = (neg_elbo(model, theta, point, x, np.random.default_rng(seed), samples) for point in (lam, best))
+    log_px = importance_weighted(model, theta, best, x, rng, iw_samples)
+    return {
+        "log_px": log_px,
+        "approximation_gap": log_px + best_loss,
+        "amortization_gap": loss - best_loss,
+        "converged": converged,
+    }
+
+
+def bits_per_dim(nats, data_dim):
+    """nats / (M ln 2)."""
+    return nats / (data_dim * np.log(2))
+
+
+def evaluate(model, method, theta, phi, x, rng, steps=None, samples=10, iw_samples=0, gap_examples=0):
+    """A summary of a method on x (N, M), as a dict of means over the examples, in nats.
+
+    neg_elbo, reconstruction, kl: at lam = method.infer(..., steps) with `samples` noise samples. With iw_samples > 0:
+    nll_iw, the importance-weighted estimate of -log p(x) with lam as its proposal. With gap_examples > 0:
+    amortization_gap on the first so many examples, and gap_converged.
+    """
+    lam = infer(model, method, theta, phi, x, rng, steps)
+    reconstruction, kl = elbo_parts(model, theta, lam, x, rng, samples)
+    summary = {"reconstruction": reconstruction.mean(), "kl": kl.mean()}
+    summary["neg_elbo"] = summary["reconstruction"] + (0 if np.isnan(summary["kl"]) else summary["kl"])
+    if iw_samples:
+        summary["nll_iw"] = -importance_weighted(model, theta, lam, x, rng, iw_samples).mean()
+    if gap_examples:
+        x, lam = x[:gap_examples], lam[:gap_examples]
+        best, converged = optimum(model, theta, lam, x, rng)
+        seed = rng.integers(2**63)
+        loss, best_loss = (neg_elbo(model, theta, l, x, np.random.default_rng(seed), 100).mean() for l in (lam, best))
+        summary["amortization_gap"], summary["gap_converged"] = loss - best_loss, converged
+    return {name: value if isinstance(value, bool) else float(value) for name, value in summary.items()}
+
+
+def _batches(n, samples):
+    """Slices of 0..n with about ROWS rows each when every example takes `samples` rows."""
+    size = max(1, ROWS // max(1, samples))
+    return [slice(i, i + size) for i in range(0, n, size)]

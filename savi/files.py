@@ -1,0 +1,44 @@
+"""Files that are whole or absent, and the one error that a user's input can cause.
+
+Every file savi writes goes to a temporary name in the same folder, is flushed to the disk and then renamed:
+a reader sees the old file or the new one, never half of either.
+"""
+
+import contextlib
+import os
+import tempfile
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message is one sentence: what, where, what was expected."""
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A binary file to write to; it takes the name `path` when the block ends without an error.
+
+    Missing folders are made. Raises InputError when the folder cannot be written.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".", suffix=".part")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}; expected a folder you may write to") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

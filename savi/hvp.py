@@ -1,0 +1,113 @@
+"""Hessian-vector products five ways, one interface: (H_{lam,lam} v, H_{theta,lam} v) at the same noise.
+
+    product(f, evaluation, v, method="exact") -> Product
+
+f is an objective (model.objective), evaluation one of its evaluations at lam (it fixes the noise), v is (B, 2D).
+The Hessian is block-diagonal over the examples, so one call gives every example its own product, and each example may
+have its own difference step r. No method forms a matrix, and none forms a theta-sized array per call but `autograd`.
+"""
+
+import numpy as np
+
+from .files import InputError
+from .model import Evaluation, Product
+
+COMPLEX_STEP = 1e-20
+
+
+def forward_difference(f, evaluation, v, r=1e-5):
+    """(grad f(lam + r v) - grad f(lam)) / r, the difference of [SA] with its r = 1e-5; error O(r) + O(eps / r)."""
+    r = _per_example(r, evaluation.lam, v)
+    moved = f.gradient(evaluation.lam + r * v, evaluation.noise)
+    weight = _weight(1 / r)
+    return Product((moved.d_lam - evaluation.d_lam) / r, _difference(moved, evaluation, weight))
+
+
+def central_difference(f, evaluation, v, r=1e-4):
+    """(grad f(lam + r v) - grad f(lam - r v)) / 2r; error O(r^2) + O(eps / r)."""
+    r = _per_example(r, evaluation.lam, v)
+    plus = f.gradient(evaluation.lam + r * v, evaluation.noise)
+    minus = f.gradient(evaluation.lam - r * v, evaluation.noise)
+    weight = _weight(0.5 / r)
+    return Product((plus.d_lam - minus.d_lam) / (2 * r), _difference(plus, minus, weight))
+
+
+def complex_step(f, evaluation, v, r=COMPLEX_STEP):
+    """Im grad f(lam + i r v) / r: exact to rounding, as nothing is subtracted. Needs closed forms in complex numbers."""
+    if not isinstance(evaluation, Evaluation):
+        raise InputError("the complex step needs closed forms that take complex numbers; an AutogradModel has none")
+    moved = f.gradient(evaluation.lam + 1j * r * v, evaluation.noise)
+    record, dot = evaluation.record, evaluation.record.block.tangent_record(evaluation.record.slot)
+    for part, moved_part in zip(dot.inputs + dot.deltas, moved.record.inputs + moved.record.deltas):
+        np.divide(moved_part.imag, r, out=part)
+    return Product(moved.d_lam.imag / r, [(record, dot, 1.0)])
+
+
+def exact(f, evaluation, v):
+    """The R-operator through the closed forms (a tangent forward and a tangent backward pass); Pearlmutter 1994."""
+    return f.hvp(evaluation, v)
+
+
+def autograd(f, evaluation, v):
+    """The reference loss, differentiated twice by autograd: the slow judge of the others."""
+    if not isinstance(evaluation, Evaluation):
+        return f.hvp(evaluation, v)
+    from . import reference
+
+    def loss(lam, theta):
+        return reference.loss(f.model, lam, theta, f.x, evaluation.noise, f.beta)
+
+    h, h_theta = reference.hessian_products(loss, evaluation.lam, f.theta, v)
+    return Product(h, [(h_theta, None, 1.0)])
+
+
+METHODS = {
+    "forward": forward_difference,
+    "central": central_difference,
+    "complex": complex_step,
+    "exact": exact,
+    "autograd": autograd,
+}
+
+
+def find(method):
+    """The function of that name, or the function itself. Raises InputError on an unknown name."""
+    if callable(method):
+        return method
+    if method not in METHODS:
+        raise InputError(f"hvp method is {method!r}; expected one of {', '.join(METHODS)}")
+    return METHODS[method]
+
+
+def product(f, evaluation, v, method="exact", **options):
+    """H v at an evaluation of f: Product.lam is H_{lam,lam} v (B, 2D); f.theta_sum().add(product) sums H_{theta,lam} v.
+
+    method: a name in METHODS or a function of (f, evaluation, v). options: r, the difference step of "forward",
+    "central" and "complex": a number, one per example (B,), or a function (lam, v) -> (B,) such as `scaled_step`.
+    """
+    return find(method)(f, evaluation, v, **options)
+
+
+def scaled_step(r):
+    """A per-example step r (1 + |lam|) / |v|: a difference of relative size r whatever the length of v."""
+
+    def step(lam, v):
+        length = np.linalg.norm(v, axis=1)
+        return r * (1 + np.linalg.norm(lam, axis=1)) / np.where(length > 0, length, 1)
+
+    return step
+
+
+def _per_example(r, lam, v):
+    """r as a number or a column (B, 1), in the precision of lam."""
+    r = r(lam, v) if callable(r) else r
+    return r if np.ndim(r) == 0 else np.asarray(r, lam.dtype).reshape(-1, 1)
+
+
+def _weight(w):
+    return w if np.isscalar(w) else w[:, 0]
+
+
+def _difference(plus, minus, weight):
+    """Terms of a weighted difference of two evaluations' theta-gradients."""
+    return [(part, dot, w * sign * weight) for e, sign in ((plus, 1.0), (minus, -1.0)) for part, dot, w in e.terms]

@@ -1,0 +1,202 @@
+"""The model: z ~ p(z) Gaussian, x ~ p(x | z; theta); its loss f(lam, theta, x; noise) = -ELBO and f's derivatives.  [E2]
+
+Every algorithm of the house needs four things of a model, and asks for them through an objective, which is f at fixed
+theta, x and beta:
+    f = model.objective(theta, x, beta)
+    f.evaluate(lam, noise)      an Evaluation: loss (B,) and d_lam (B, 2D); f.gradient(lam, noise) leaves the loss out
+    f.hvp(evaluation, v)        a Product: H_{lam,lam} v (B, 2D), and what H_{theta,lam} v needs
+    f.theta_sum()               sums d f / d theta over evaluations and H_{theta,lam} v over products, each with a weight
+lam-quantities are per example: the batch never mixes. theta-quantities are sums over the batch.
+"""
+
+import numpy as np
+
+from .files import InputError
+from .gaussian import (
+    AnalyticKL,
+    log_density,
+    reparameterized_hvp,
+    sample,
+    sample_backward,
+    sample_tangent,
+    scaled_noise,
+    split,
+)
+
+
+class Evaluation:
+    """f at one lam and noise: loss (B,) or None, d_lam (B, 2D), and the records that further derivatives need."""
+
+    __slots__ = ("d_lam", "d_z", "lam", "loss", "noise", "record", "sigma_e")
+
+    def __init__(self, **values):
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    @property
+    def terms(self):
+        return [(self.record, None, 1.0)]
+
+
+class Product:
+    """A Hessian-vector product: lam = H_{lam,lam} v (B, 2D); H_{theta,lam} v lies in its terms until it is summed.
+
+    terms: (record, tangent record or None, weight), a weight being a number or one per example (B,).
+    """
+
+    __slots__ = ("lam", "terms")
+
+    def __init__(self, lam, terms):
+        self.lam, self.terms = lam, terms
+
+
+class LatentGaussianModel:
+    """p(x, z) = p(z) p(x | z; theta), q(z) = N(mu, diag exp(log_var)), lam = [mu, log_var] (B, 2D).
+
+    decoder: p(x | z; theta), for example an MLPDecoder. prior: [mu_p, log_var_p] (2D,), standard normal when None.
+    kl: the form of the KL term, AnalyticKL (default) or SampledKL.
+    """
+
+    def __init__(self, decoder, prior=None, kl=AnalyticKL):
+        self.decoder, self.kl = decoder, kl
+        self.latent_dim, self.size, self.lam_size = decoder.latent_dim, decoder.size, 2 * decoder.latent_dim
+        self.prior = np.zeros(self.lam_size) if prior is None else np.asarray(prior, dtype=float)
+        if self.prior.shape != (self.lam_size,):
+            raise InputError(f"prior has shape {self.prior.shape}; latent_dim {self.latent_dim} needs ({self.lam_size},)")
+
+    def __repr__(self):
+        return f"LatentGaussianModel({self.decoder!r})"
+
+    def init(self, rng, dtype=np.float64):
+        """Initial theta (P,)."""
+        return self.decoder.init(rng, dtype)
+
+    def prior_lam(self, batch, dtype=np.float64):
+        """lam of the prior, (B, 2D)."""
+        return np.tile(self.prior.astype(dtype), (batch, 1))
+
+    def draw_noise(self, rng, samples, batch, dtype=np.float64):
+        """Standard-normal noise (S, B, D)."""
+        return rng.standard_normal((samples, batch, self.latent_dim), dtype=dtype)
+
+    def objective(self, theta, x, beta=1.0, keep=1):
+        """f at fixed theta (P,), x (B, M) and KL weight beta [E4]. keep: evaluations the caller will hold at a time.
+
+        Raises InputError on a shape mismatch or an x outside the likelihood's support.
+        """
+        x = np.asarray(x)
+        self.decoder.check(theta, x)
+        return Objective(self, theta, x.astype(theta.dtype, copy=False), beta, keep)
+
+    def loss(self, lam, theta, x, noise, beta=1.0):
+        """-ELBO of each example (nats, lower is better), [E2]; [LI] eq. 3; the KL term times beta.
+
+        lam (B, 2D) = [mu, log_var]; theta (P,); x (B, M); noise (S, B, D). Returns (B,). Raises InputError as above.
+        """
+        reconstruction, kl = self.parts(lam, theta, x, noise)
+        return reconstruction + beta * kl
+
+    def parts(self, lam, theta, x, noise):
+        """(-E_q[log p(x|z)], KL), each (B,), nats: the loss is their sum."""
+        return self.objective(theta, x).parts(lam, noise)
+
+    def evaluate(self, lam, theta, x, noise, beta=1.0):
+        """The Evaluation of f: .loss (B,), .d_lam (B, 2D). Raises InputError as `loss` does."""
+        return self.objective(theta, x, beta).evaluate(lam, noise)
+
+    def theta_grad(self, lam, theta, x, noise, beta=1.0):
+        """d f / d theta (P,), summed over the batch.  [E13]"""
+        f = self.objective(theta, x, beta)
+        return f.theta_sum().add(f.gradient(lam, noise)).value()
+
+    def posterior_kl(self, lam, target):
+        """KL(q(z; lam) || q(z; target)) (B,) and its gradient with respect to lam (B, 2D), target held fixed.  [E3]"""
+        return AnalyticKL.value(lam, target), AnalyticKL.grad(lam, target)
+
+    def log_weights(self, lam, theta, x, noise):
+        """log p(x, z_s) - log q(z_s) of each sample, (S, B), nats: the terms of the importance-weighted bound.  [E5]"""
+        return self.objective(theta, x).log_weights(lam, noise)
+
+
+class Objective:
+    """f(lam; noise) at fixed theta, x and beta; the verbs are in the module's docstring."""
+
+    def __init__(self, model, theta, x, beta, keep):
+        self.model, self.theta, self.x, self.beta, self.kl = model, theta, x, beta, model.kl
+        self.prior = model.prior.astype(theta.dtype)
+        self.given_x = model.decoder.given(theta, x, keep)
+
+    def _check(self, lam, noise):
+        B, D = len(self.x), self.model.latent_dim
+        if lam.shape != (B, 2 * D):
+            raise InputError(f"lam has shape {lam.shape}; x of {B} examples and latent_dim {D} need ({B}, {2 * D})")
+        if noise.ndim != 3 or noise.shape[1:] != (B, D):
+            raise InputError(f"noise has shape {noise.shape}; expected (S, {B}, {D})")
+
+    def evaluate(self, lam, noise):
+        """f and its gradient: an Evaluation."""
+        return self._evaluate(lam, noise, with_loss=True)
+
+    def gradient(self, lam, noise):
+        """The gradient alone, for inner steps that never look at the loss: an Evaluation whose loss is None."""
+        return self._evaluate(lam, noise, with_loss=False)
+
+    def _evaluate(self, lam, noise, with_loss):
+        self._check(lam, noise)
+        sigma_e = scaled_noise(lam, noise)
+        record = self.given_x.forward(split(lam)[0] + sigma_e)
+        loss = self._loss(lam, noise, record) if with_loss else None
+        d_z = self.given_x.backward(record)  # J^T e_x, (S, B, D)
+        d_lam = self.beta * self.kl.grad(lam, self.prior, noise) - sample_backward(sigma_e, d_z) / len(noise)  # [E11]
+        return Evaluation(lam=lam, noise=noise, loss=loss, d_lam=d_lam, record=record, d_z=d_z, sigma_e=sigma_e)
+
+    def _loss(self, lam, noise, record):
+        return self.beta * self.kl.value(lam, self.prior, noise) - self.given_x.log_px(record).mean(axis=0)
+
+    def parts(self, lam, noise):
+        self._check(lam, noise)
+        record = self.given_x.forward(sample(lam, noise))
+        return -self.given_x.log_px(record).mean(axis=0), self.kl.value(lam, self.prior, noise)
+
+    def log_weights(self, lam, noise):
+        self._check(lam, noise)
+        z = sample(lam, noise)
+        log_px = self.given_x.log_px(self.given_x.forward(z))
+        return log_px + log_density(z, self.prior) - log_density(z, lam)
+
+    def hvp(self, evaluation, v):
+        """(H_{lam,lam} v, H_{theta,lam} v) exactly, v (B, 2D): Pearlmutter's R-operator through the closed forms."""
+        e = evaluation
+        d_z_dot, dot = self.given_x.tangent(e.record, sample_tangent(e.lam, e.sigma_e, v))
+        h = reparameterized_hvp(e.sigma_e, e.d_z, d_z_dot, v) / len(e.noise)
+        return Product(self.beta * self.kl.hvp(e.lam, self.prior, e.noise, v) - h, [(e.record, dot, 1.0)])
+
+    def theta_sum(self):
+        return ThetaSum(self.given_x)
+
+
+class ThetaSum:
+    """sum_i w_i (d f / d theta of evaluation i, or H_{theta,lam} v of product i), (P,); see nets.ParamSum."""
+
+    def __init__(self, given_x):
+        self.sum, self.batch = given_x.param_sum(), len(given_x.x)
+        self.vector = 0.0
+
+    def add(self, term, weight=1.0):
+        """+ weight * term; weight is a number or one per example (B,). Returns the sum itself."""
+        for record, dot, w in term.terms:
+            if isinstance(record, np.ndarray):  # already a vector (P,), from autograd
+                self.vector = self.vector + w * weight * record
+                continue
+            samples = record.block.rows // self.batch
+            rows = -w * weight / samples  # f is minus the mean over samples of log p(x | z)
+            if not np.isscalar(rows):
+                rows = np.tile(rows, samples)
+            if dot is None:
+                self.sum.add(record, rows)
+            else:
+                self.sum.add_tangent(record, dot, rows)
+        return self
+
+    def value(self):
+        return self.sum.value() + self.vector

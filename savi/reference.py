@@ -1,0 +1,210 @@
+"""The same losses in plain autograd.numpy, one formula a line, and AutogradModel: any loss a user writes.
+
+Nothing here is fast and nothing here is derived by hand: this room is the judge of the closed forms, which are tested
+against it, and the way in for a loss that savi has no closed form for.
+"""
+
+import autograd
+import autograd.numpy as np
+import numpy
+
+from .files import InputError
+from .gaussian import AnalyticKL
+from .likelihoods import Bernoulli, Gaussian, Multinomial
+from .model import Product
+
+# --- the reference: every formula of model.py, decoders.py, likelihoods.py and gaussian.py, once, for autograd ---------
+
+ACTIVATIONS = {
+    "tanh": np.tanh,
+    "elu": lambda a: np.where(a > 0, a, np.exp(np.where(a > 0, 0.0, a)) - 1),
+    "softplus": lambda a: np.logaddexp(0.0, a),
+    "identity": lambda a: a,
+}
+
+
+def mlp(net, params, h):
+    """The output (..., out) of an MLP at h (..., in): layer by layer W (in, out), b (out)."""
+    start = 0
+    for n, m in zip(net.sizes[:-1], net.sizes[1:]):
+        W = np.reshape(params[start : start + n * m], (n, m))
+        b = params[start + n * m : start + (n + 1) * m]
+        start += (n + 1) * m
+        h = np.dot(h, W) + b
+        if start < net.size:
+            h = ACTIVATIONS[net.activation.name](h)
+    return h
+
+
+def normal_log_density(x, mu, log_var):
+    """log N(x; mu, exp(log_var)), summed over the last axis."""
+    return np.sum(-0.5 * np.log(2 * np.pi) - 0.5 * log_var - 0.5 * (x - mu) ** 2 / np.exp(log_var), axis=-1)
+
+
+def log_prob(likelihood, out, x, eta):
+    """log p(x | out), [E7]-[E9]."""
+    if isinstance(likelihood, Bernoulli):
+        return np.sum(x * out - np.logaddexp(0.0, out), axis=-1)
+    if isinstance(likelihood, Multinomial):
+        out = out - np.max(out, axis=-1, keepdims=True)
+        return np.sum(x * (out - np.log(np.sum(np.exp(out), axis=-1, keepdims=True))), axis=-1)
+    if isinstance(likelihood, Gaussian):
+        M = np.shape(x)[-1]
+        mu, log_var = (out[..., :M], out[..., M:]) if likelihood.variance == "from_z" else (out, eta)
+        return normal_log_density(x, mu, log_var)
+    raise InputError(f"the reference knows Bernoulli, Gaussian and Multinomial; got {likelihood!r}")
+
+
+def loss(model, lam, theta, x, noise, beta=1.0):
+    """-ELBO (B,) of a LatentGaussianModel with an MLPDecoder, [E2]-[E4], written for autograd."""
+    D, net = model.latent_dim, model.decoder.net
+    mu, log_var = lam[:, :D], lam[:, D:]
+    mu_p, log_var_p = model.prior[:D], model.prior[D:]
+    z = mu + np.exp(log_var / 2) * noise
+    log_px = log_prob(model.decoder.likelihood, mlp(net, theta[: net.size], z), x, theta[net.size :])
+    if model.kl is AnalyticKL:
+        ratio = (np.exp(log_var) + (mu - mu_p) ** 2) / np.exp(log_var_p)
+        kl = 0.5 * np.sum(log_var_p - log_var + ratio - 1, axis=-1)
+    else:
+        log_q, log_p = normal_log_density(z, mu, log_var), normal_log_density(z, mu_p, log_var_p)
+        kl = np.mean(log_q - log_p, axis=0)
+    return beta * kl - np.mean(log_px, axis=0)
+
+
+def hessian_products(loss, lam, theta, v):
+    """(H_{lam,lam} v, H_{theta,lam} v) of sum_b loss(lam, theta)_b, by differentiating twice."""
+
+    def directional(lam, theta):
+        return np.sum(autograd.elementwise_grad(loss)(lam, theta) * v)
+
+    return autograd.grad(directional, (0, 1))(lam, theta)
+
+
+# --- any loss: the interface of model.py over automatic differentiation -----------------------------------------------
+
+
+class AutogradModel:
+    """A model given by its per-example loss in autograd.numpy; every inference method of savi runs on it.
+
+    loss(lam, theta, x, noise, beta) -> (B,), minimised, nats; row b may depend on row b of lam, x and noise only.
+    lam (B, lam_size) are posterior parameters of any kind; theta (theta_size,); x (B, ...); noise (S, B, noise_size)
+    is standard normal. beta is the KL weight [E4]; a loss without one may ignore it.
+    prior: lam of the prior (lam_size,), where SVI starts; zeros when None.
+    init(rng) -> theta; 0.1 * standard normal when None.
+    parts(lam, theta, x, noise) -> (reconstruction (B,), kl (B,)); posterior_kl(lam, target) -> (B,), which VAE+SVI+KL
+    needs; log_weights(lam, theta, x, noise) -> (S, B), which the importance-weighted estimate needs: all optional,
+    all in autograd.numpy; a method that needs a missing one says so with an InputError.
+    """
+
+    def __init__(
+        self, loss, lam_size, theta_size, noise_size, prior=None, init=None, parts=None, posterior_kl=None, log_weights=None
+    ):
+        self.user_loss, self.lam_size, self.size, self.noise_size = loss, lam_size, theta_size, noise_size
+        self.prior = numpy.zeros(lam_size) if prior is None else numpy.asarray(prior, dtype=float)
+        if self.prior.shape != (lam_size,):
+            raise InputError(f"prior has shape {self.prior.shape}; lam_size {lam_size} needs ({lam_size},)")
+        self._init, self._parts, self._posterior_kl, self._log_weights = init, parts, posterior_kl, log_weights
+
+    def init(self, rng, dtype=numpy.float64):
+        theta = self._init(rng) if self._init else 0.1 * rng.standard_normal(self.size)
+        return numpy.asarray(theta).astype(dtype)
+
+    def prior_lam(self, batch, dtype=numpy.float64):
+        return numpy.tile(self.prior.astype(dtype), (batch, 1))
+
+    def draw_noise(self, rng, samples, batch, dtype=numpy.float64):
+        return rng.standard_normal((samples, batch, self.noise_size), dtype=dtype)
+
+    def objective(self, theta, x, beta=1.0, keep=1):
+        if theta.shape != (self.size,):
+            raise InputError(f"theta has shape {theta.shape}; this model needs ({self.size},)")
+        return AutogradObjective(lambda lam, theta, noise: self.user_loss(lam, theta, x, noise, beta), theta, len(x), self)
+
+    def loss(self, lam, theta, x, noise, beta=1.0):
+        return self.objective(theta, x, beta).loss(lam, theta, noise)
+
+    def evaluate(self, lam, theta, x, noise, beta=1.0):
+        return self.objective(theta, x, beta).evaluate(lam, noise)
+
+    def theta_grad(self, lam, theta, x, noise, beta=1.0):
+        f = self.objective(theta, x, beta)
+        return f.theta_sum().add(f.gradient(lam, noise)).value()
+
+    def parts(self, lam, theta, x, noise):
+        if self._parts is None:  # nothing is known but the sum
+            loss = self.loss(lam, theta, x, noise)
+            return loss, numpy.full_like(loss, numpy.nan)
+        return self._parts(lam, theta, x, noise)
+
+    def posterior_kl(self, lam, target):
+        kl = self._required(self._posterior_kl, "posterior_kl", "VAE+SVI+KL")
+        return kl(lam, target), autograd.elementwise_grad(kl)(lam, target)
+
+    def log_weights(self, lam, theta, x, noise):
+        return self._required(self._log_weights, "log_weights", "the importance-weighted estimate")(lam, theta, x, noise)
+
+    @staticmethod
+    def _required(function, name, user):
+        if function is None:
+            raise InputError(f"this AutogradModel was made without {name}; {user} needs it")
+        return function
+
+
+class AutogradEvaluation:
+    """loss (B,) and d_lam (B, lam_size) of one evaluation; theta's gradient is taken when it is asked for."""
+
+    def __init__(self, lam, noise, loss, d_lam, theta_grad):
+        self.lam, self.noise, self.loss, self.d_lam, self.theta_grad = lam, noise, loss, d_lam, theta_grad
+
+    @property
+    def terms(self):
+        return [(self.theta_grad, None, 1.0)]
+
+
+class AutogradObjective:
+    """The verbs of model.Objective for a loss (lam, theta, noise) -> (B,) in autograd.numpy."""
+
+    def __init__(self, loss, theta, batch, model):
+        self.user_loss, self.theta, self.batch, self.model = loss, theta, batch, model
+
+    def loss(self, lam, theta, noise):
+        if numpy.shape(lam) != (self.batch, self.model.lam_size):
+            raise InputError(f"lam has shape {numpy.shape(lam)}; expected ({self.batch}, {self.model.lam_size})")
+        value = self.user_loss(lam, theta, noise)
+        if np.shape(value) != (self.batch,):
+            raise InputError(f"the loss has shape {np.shape(value)}; expected one value per example, ({self.batch},)")
+        return value
+
+    def evaluate(self, lam, noise):
+        vjp, value = autograd.make_vjp(lambda lam: self.loss(lam, self.theta, noise))(lam)
+
+        def theta_grad(weight):
+            return autograd.grad(lambda theta: np.sum(weight * self.loss(lam, theta, noise)))(self.theta)
+
+        return AutogradEvaluation(lam, noise, value, vjp(numpy.ones_like(value)), theta_grad)
+
+    gradient = evaluate
+
+    def hvp(self, evaluation, v):
+        """(H_{lam,lam} v, H_{theta,lam} v), exactly."""
+        loss = lambda lam, theta: self.loss(lam, theta, evaluation.noise)  # noqa: E731
+        h, h_theta = hessian_products(loss, evaluation.lam, self.theta, v)
+        return Product(h, [(h_theta, None, 1.0)])
+
+    def theta_sum(self):
+        return AutogradThetaSum(self.theta)
+
+
+class AutogradThetaSum:
+    """The verbs of model.ThetaSum, by adding vectors (P,)."""
+
+    def __init__(self, theta):
+        self.total = numpy.zeros_like(theta)
+
+    def add(self, term, weight=1.0):
+        for part, _, w in term.terms:  # a vector, or theta's gradient as a function of the weights
+            self.total += part(w * weight) if callable(part) else w * weight * part
+        return self
+
+    def value(self):
+        return self.total

@@ -1,0 +1,95 @@
+"""Semi-amortized inference: the encoder starts, SVI refines.  [SA] section 3 and Algorithm 1
+
+Algorithm 1, f = -ELBO, step size alpha, momentum gamma:
+
+    lam_0 = enc(x; phi);  v_0 = 0
+    for k = 0 .. K-1:
+        v_{k+1} = gamma v_k - grad_lam f(lam_k)
+        lam_{k+1} = lam_k + alpha v_{k+1}
+    L = f(lam_K)
+    lam_bar = grad_lam f(lam_K);  theta_bar = grad_theta f(lam_K);  v_bar = 0
+    for k = K-1 .. 0:
+        v_bar = v_bar + alpha lam_bar
+        lam_bar = lam_bar - H_{lam,lam} f(lam_k) v_bar
+        theta_bar = theta_bar - H_{theta,lam} f(lam_k) v_bar
+        v_bar = gamma v_bar
+    dL/dtheta = theta_bar;  dL/dphi = (d lam_0 / d phi)^T lam_bar
+
+The noise of step k is drawn once and kept, so that both loops see the same f. Where inner gradients are clipped, the
+step that is differentiated is the clipped one.
+"""
+
+import numpy as np
+
+from .amortized import AmortizedMethod
+from .hvp import exact, find
+from .svi import ascend, clipped_vjp
+
+
+def algorithm_1(f, lam_0, noise, step_size, momentum=0.0, clip=None, product=exact):
+    """Algorithm 1 from lam_0 (B, n): (L (B,), theta_bar (P,), lam_bar (B, n)), the gradients of sum_b L_b.
+
+    f: an objective; noise: K + 1 arrays (S, B, D), K steps and the final loss; product: one of hvp.METHODS' functions.
+    theta_bar is summed by blocks of records: one matrix product per layer and block, no array of theta's size per step.
+    """
+    trace = []
+    lam_K = ascend(f, lam_0, noise[:-1], step_size, momentum, clip, trace)
+    final = f.evaluate(lam_K, noise[-1])
+    lam_bar, theta_bar, v_bar = final.d_lam, f.theta_sum().add(final), np.zeros_like(lam_0)
+    while trace:
+        step = trace.pop()  # the evaluation of f at lam_k
+        v_bar = v_bar + step_size * lam_bar
+        h = product(f, step, clipped_vjp(step.d_lam, clip, v_bar))
+        lam_bar = lam_bar - h.lam
+        theta_bar.add(h, weight=-1.0)
+        v_bar = momentum * v_bar
+    return final.loss, theta_bar.value(), lam_bar
+
+
+class SAVAE(AmortizedMethod):
+    """The semi-amortized VAE: the gradient of the final loss flows through all K steps to theta and phi.
+
+    hvp: how H v is formed, a name in hvp.METHODS or a function of (f, evaluation, v).
+    """
+
+    name = "sa-vae"
+
+    def __init__(self, encoder, steps=20, step_size=0.05, momentum=0.5, clip=None, samples=1, hvp="exact"):
+        super().__init__(encoder, steps, step_size, momentum, clip, samples)
+        self.product = find(hvp)
+
+    def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
+        """loss f(lam_K) (B,), d_theta (P,), d_phi (Q,), summed over the batch.
+
+        noise: (K + 1, S, B, D), K inner steps and the final loss, or None to draw it from rng.
+        """
+        noise = self._noise(model, theta, x, rng, noise, self.steps)
+        f = model.objective(theta, x, beta, keep=self.steps + 1)
+        lam_0, record = self.encode(model, phi, x)
+        loss, d_theta, lam_bar = algorithm_1(f, lam_0, noise, *self.inner(lam_0), self.product)
+        return loss, d_theta, self.encoder_grad(phi, record, lam_bar)
+
+
+class VAESVI(AmortizedMethod):
+    """VAE+SVI: the same forward pass, but nothing flows through the steps.
+
+    theta follows f at lam_K. phi follows f at lam_0 (kl=False), or KL(q(z; lam_0) || q(z; lam_K)) with lam_K held fixed
+    (kl=True, VAE+SVI+KL).
+    """
+
+    def __init__(self, encoder, steps=20, step_size=0.05, momentum=0.5, clip=None, samples=1, kl=False):
+        super().__init__(encoder, steps, step_size, momentum, clip, samples)
+        self.kl, self.name = kl, "vae+svi+kl" if kl else "vae+svi"
+
+    def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
+        """loss f(lam_K) (B,), d_theta (P,), d_phi (Q,), summed over the batch; noise as in SAVAE.gradient."""
+        noise = self._noise(model, theta, x, rng, noise, self.steps)
+        f = model.objective(theta, x, beta)
+        lam_0, record = self.encode(model, phi, x)
+        lam_K = ascend(f, lam_0, noise[:-1], *self.inner(lam_0))
+        final = f.evaluate(lam_K, noise[-1])
+        if self.kl:
+            d_lam_0 = model.posterior_kl(lam_0, lam_K)[1]
+        else:
+            d_lam_0 = f.gradient(lam_0, noise[0]).d_lam
+        return final.loss, f.theta_sum().add(final).value(), self.encoder_grad(phi, record, d_lam_0)

@@ -1,0 +1,145 @@
+"""Stochastic variational inference: gradient ascent on the ELBO, one lam per example.  [SA] section 2, spec section 3
+
+    lam_0 = the prior, zero or random
+    for k = 0 .. K-1:
+        v_{k+1} = gamma v_k - grad_lam f(lam_k; noise_k)
+        lam_{k+1} = lam_k + alpha v_{k+1}
+    theta follows grad_theta f(lam_K)
+
+`ascend` is this loop. Every other method starts it elsewhere (amortized.py) or differentiates it (semi_amortized.py),
+and every method is an object with two verbs: `infer` (x -> lam) and `gradient` (x -> loss, d_theta, d_phi).
+"""
+
+import numpy as np
+
+from .files import InputError
+
+
+def clipped(g, clip):
+    """g (B, n), each row scaled down to norm `clip` where it is longer; None leaves g as it is."""
+    return g if clip is None else g * _shrink(g, clip)[0]
+
+
+def clipped_vjp(g, clip, u):
+    """J^T u for the Jacobian J of `clipped` at g (B, n): rows that were scaled lose their part along g, too."""
+    if clip is None:
+        return u
+    shrink, norm = _shrink(g, clip)
+    direction = g / norm
+    along = np.where(shrink < 1, (direction * u).sum(axis=1, keepdims=True), 0)
+    return shrink * (u - along * direction)
+
+
+def _shrink(g, clip):
+    norm = np.sqrt((g * g).sum(axis=1, keepdims=True))
+    norm = np.where(norm > 0, norm, 1)
+    return np.minimum(1, clip / norm), norm
+
+
+def ascend(f, lam, noise, step_size, momentum=0.0, clip=None, trace=None):
+    """lam_K after one step of SVI for each entry of `noise`; f is an objective (model.objective).
+
+    lam (B, n); noise: K arrays (S, B, D), an array (K, S, B, D) or a generator of such. step_size alpha: per example, a
+    number or one per entry of lam (n,). momentum gamma. clip: largest norm of an example's gradient.
+    trace: a list that receives each step's evaluation, for those who differentiate the loop.
+    """
+    v = np.zeros_like(lam)
+    for noise_k in noise:
+        step = f.gradient(lam, noise_k)
+        v = momentum * v - clipped(step.d_lam, clip)
+        lam = lam + step_size * v
+        if trace is not None:
+            trace.append(step)
+    return lam
+
+
+class InferenceMethod:
+    """What all methods share: the settings of the inner steps, where lam_0 comes from, and refinement at test time.
+
+    steps K >= 0; step_size alpha, per example (the sources average their loss over a batch, so their step size 1 is
+    1 / batch here); momentum gamma in [0, 1); clip: None or the largest norm of an example's inner gradient;
+    samples S: noise samples in each evaluation of the loss.
+    """
+
+    name = "method"
+    size = 0  # of phi
+
+    def __init__(self, steps, step_size, momentum, clip, samples):
+        self.steps, self.step_size, self.momentum, self.clip, self.samples = steps, step_size, momentum, clip, samples
+        if isinstance(step_size, (list, tuple)):
+            self.step_size = np.asarray(step_size)
+        for setting, good, expected in (
+            ("steps", steps >= 0 and steps == int(steps), "a whole number >= 0"),
+            ("step_size", np.all(np.asarray(step_size) >= 0), ">= 0"),
+            ("momentum", 0 <= momentum < 1, "in [0, 1)"),
+            ("clip", clip is None or clip > 0, "None or > 0"),
+            ("samples", samples >= 1 and samples == int(samples), "a whole number >= 1"),
+        ):
+            if not good:
+                raise InputError(f"{setting} is {getattr(self, setting)}; expected {expected}")
+
+    def __repr__(self):
+        return f"{type(self).__name__}(steps={self.steps}, step_size={self.step_size}, momentum={self.momentum})"
+
+    def init(self, rng, dtype=np.float64):
+        """Initial phi (Q,)."""
+        return np.zeros(0, dtype)
+
+    def start(self, model, theta, phi, x, rng):
+        """lam_0 (B, n)."""
+        raise NotImplementedError
+
+    def infer(self, model, theta, phi, x, rng, steps=None):
+        """lam (B, n) for x (B, M) after `steps` SVI steps from lam_0 (the method's own K when None); fresh noise each."""
+        lam = self.start(model, theta, phi, x, rng)
+        steps = self.steps if steps is None else steps
+        noise = (model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps))
+        return ascend(model.objective(theta, x), lam, noise, *self.inner(lam))
+
+    def inner(self, lam):
+        """(step_size, momentum, clip) of the inner steps, in the precision of lam."""
+        step_size = self.step_size if np.isscalar(self.step_size) else self.step_size.astype(lam.dtype)
+        return step_size, self.momentum, self.clip
+
+    def _noise(self, model, theta, x, rng, noise, steps):
+        """The given noise (steps + 1, S, B, D), checked, or a fresh draw."""
+        if noise is None:
+            return [model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps + 1)]
+        if len(noise) != steps + 1:
+            raise InputError(f"noise has {len(noise)} entries; {steps} inner steps and the final loss need {steps + 1}")
+        return noise
+
+
+class SVI(InferenceMethod):
+    """SVI: K steps from the prior, from zero or from a random point; there is no phi.
+
+    start: "prior" (the prior's lam), "zero", or "random" (0.1 * standard normal, as the sources' code draws it).
+    """
+
+    name = "svi"
+
+    def __init__(self, steps=20, step_size=0.05, momentum=0.5, clip=None, samples=1, start="prior"):
+        super().__init__(steps, step_size, momentum, clip, samples)
+        if start not in ("prior", "zero", "random"):
+            raise InputError(f"start is {start!r}; expected 'prior', 'zero' or 'random'")
+        self.start_at = start
+
+    def start(self, model, theta, phi, x, rng):
+        lam = model.prior_lam(len(x), theta.dtype)
+        if self.start_at == "zero":
+            lam[...] = 0
+        if self.start_at == "random":
+            lam = 0.1 * rng.standard_normal(lam.shape, dtype=theta.dtype)
+        return lam
+
+    def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
+        """loss f(lam_K) (B,), d_theta (P,), d_phi (0,); d_theta is summed over the batch and lam_K is held fixed.
+
+        noise: (K + 1, S, B, D), K inner steps and the final loss, or None to draw it from rng.
+        """
+        noise = self._noise(model, theta, x, rng, noise, self.steps)
+        f = model.objective(theta, x, beta)
+        lam_0 = self.start(model, theta, phi, x, rng)
+        lam = ascend(f, lam_0, noise[:-1], *self.inner(lam_0))
+        final = f.evaluate(lam, noise[-1])
+        return final.loss, f.theta_sum().add(final).value(), np.zeros(0, theta.dtype)

@@ -1,0 +1,268 @@
+"""Training: minibatches, Adam, KL warm-up, checkpoints and a history; one loop for every model and method.
+
+All randomness of step t of epoch e comes from the seeds (seed, e, t), so a run that was interrupted anywhere and resumed
+gives, bit for bit, the numbers of an uninterrupted one: nothing but the parameters and Adam's state needs saving.
+"""
+
+import json
+import os
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from .evaluate import elbo_parts, infer
+from .files import InputError, replacing
+from .optimizers import Adam, clip_norm
+
+INIT, ORDER, BINARIZE, NOISE, JUDGE = range(5)  # what a stream of random numbers is for
+
+
+class NonFiniteLoss(InputError):
+    """The training loss became NaN or infinite."""
+
+
+class State(NamedTuple):
+    """Everything that changes in training: replaced as a whole by each step, saved as it is."""
+
+    theta: np.ndarray
+    phi: np.ndarray
+    theta_state: tuple
+    phi_state: tuple
+    best_theta: np.ndarray
+    best_phi: np.ndarray
+    epoch: int = 0
+    step: int = 0  # steps done in this epoch
+    loss: float = 0.0  # summed over this epoch's examples so far
+    history: tuple = ()
+
+
+class FitResult(NamedTuple):
+    """theta (P,), phi (Q,): the best parameters on the validation data (the last where there are none).
+
+    last: (theta, phi) after the last epoch. history: one dict per epoch, the first before training: epoch, seconds (of
+    training steps alone), train_loss, and for "valid" and each monitor NAME_neg_elbo, NAME_reconstruction, NAME_kl, in
+    nats. ms_per_step: the median. savi.plots.history(result.history) draws it.
+    """
+
+    theta: np.ndarray
+    phi: np.ndarray
+    last: tuple
+    history: list
+    ms_per_step: float
+
+
+def fit(model, method, data, epochs=10, seed=0, *, out=None, resume=False, progress=None, **settings):
+    """Train theta and phi by Adam on minibatches; returns a FitResult.
+
+    data: a Dataset (its `train` and `valid` arrays), or one array (N, M). settings, with their defaults:
+    batch=50. learning_rate=1e-3: Adam's step size. warmup_epochs=0: the KL weight beta rises linearly from
+    beta_start=0.1 to 1 over so many epochs [E4]. clip=5.0: largest norm of theta's and of phi's gradient (each a mean
+    over the batch), or None. binarize=None: draw x in {0, 1} with probability = grey value, anew for each minibatch;
+    None does so when the likelihood is Bernoulli and the data are grey. dtype=float32. valid_examples=500: how many of
+    data.valid judge an epoch. monitor={}: {name: x} more arrays whose -ELBO the history records; they choose nothing.
+
+    out: a folder for last.npz, best.npz and settings.json; resume: go on from its last.npz where there is one.
+    progress: None shows a bar on a terminal, False never.
+
+    Raises InputError on unusable data, settings or checkpoints, NonFiniteLoss when the loss stops being finite (what is
+    saved stays). Ctrl-C saves last.npz, where `out` is given, and then goes on as KeyboardInterrupt.
+    """
+    run = _Run(model, method, data, seed, **settings)
+    path = None if out is None else os.path.join(out, "last.npz")
+    state = None
+    if resume and path is not None and os.path.exists(path):
+        state = run.load(path)
+    elif out is not None:
+        _write_json(os.path.join(out, "settings.json"), run.describe())
+    state = run.judged(run.initial()) if state is None else state
+    bar = _progress_bar(method.name, epochs * run.steps, state.epoch * run.steps + state.step, progress)
+    try:
+        while state.epoch < epochs:
+            if state.step < run.steps:
+                state = run.step(state, path)
+                run.show(bar, state)
+            else:
+                state = run.judged(state._replace(epoch=state.epoch + 1, step=0))
+                if path is not None:
+                    run.save(path, state)
+                    if state.best_theta is state.theta:
+                        run.save(os.path.join(out, "best.npz"), state)
+    except KeyboardInterrupt:
+        if path is not None:
+            run.save(path, state)
+        raise
+    finally:
+        bar.close()
+    ms = 1e3 * float(np.median(run.seconds)) if run.seconds else float("nan")
+    return FitResult(state.best_theta, state.best_phi, (state.theta, state.phi), list(state.history), ms)
+
+
+class _Run:
+    """What stays fixed during one call of `fit`, and the steps that a State takes through it."""
+
+    def __init__(
+        self, model, method, data, seed, batch=50, learning_rate=1e-3, warmup_epochs=0, beta_start=0.1, clip=5.0,
+        binarize=None, dtype=np.float32, valid_examples=500, monitor=None,
+    ):  # fmt: skip
+        self.model, self.method, self.seed, self.batch = model, method, seed, batch
+        self.optimizer, self.warmup_epochs, self.beta_start, self.clip = Adam(learning_rate), warmup_epochs, beta_start, clip
+        self.dtype, self.seconds = np.dtype(dtype), []
+        self.train = np.asarray(getattr(data, "train", data))
+        for name, good in (("batch", batch >= 1), ("learning_rate", learning_rate > 0), ("warmup_epochs", warmup_epochs >= 0)):
+            if not good:
+                raise InputError(f"{name} is {locals()[name]}; expected a positive number")
+        if self.train.ndim < 2 or not len(self.train):
+            raise InputError(f"the training data have shape {self.train.shape}; expected (N, M) with N >= 1")
+        _check_support(model, self.train)
+        self.binarize = _is_grey_bernoulli(model, self.train) if binarize is None else binarize
+        judges = {"valid": data.valid[:valid_examples]} if len(getattr(data, "valid", ())) else {}
+        judges |= monitor or {}
+        self.judges = {name: self._binary(np.asarray(x, self.dtype), JUDGE, i) for i, (name, x) in enumerate(judges.items())}
+        self.steps = -(-len(self.train) // batch)
+
+    def describe(self):
+        """The settings that a checkpoint must share with the run that resumes from it."""
+        return {
+            "model": repr(self.model), "method": repr(self.method), "examples": len(self.train), "seed": self.seed,
+            "batch": self.batch, "optimizer": repr(self.optimizer), "warmup_epochs": self.warmup_epochs,
+            "beta_start": self.beta_start, "clip": self.clip, "binarize": bool(self.binarize), "dtype": self.dtype.name,
+        }  # fmt: skip
+
+    def initial(self):
+        theta = self.model.init(self._rng(INIT, 0), self.dtype)
+        phi = self.method.init(self._rng(INIT, 1), self.dtype)
+        return State(theta, phi, self.optimizer.init(theta), self.optimizer.init(phi), theta, phi)
+
+    def step(self, state, path):
+        """One minibatch: the method's gradients, clipped means over the batch, one step of Adam each."""
+        start = time.perf_counter()
+        order = self._rng(ORDER, state.epoch).permutation(len(self.train))
+        rows = order[state.step * self.batch : (state.step + 1) * self.batch]
+        x = self._binary(self.train[rows].astype(self.dtype), BINARIZE, state.epoch, state.step)
+        rng = self._rng(NOISE, state.epoch, state.step)
+        loss, d_theta, d_phi = self.method.gradient(self.model, state.theta, state.phi, x, rng, self._beta(state))
+        if not (np.isfinite(loss).all() and np.isfinite(d_theta).all() and np.isfinite(d_phi).all()):
+            raise NonFiniteLoss(
+                f"{self.method.name}: the loss or its gradient is not finite at epoch {state.epoch}, step {state.step}; "
+                f"try a smaller step_size or learning_rate; last good checkpoint: {path if _exists(path) else 'none'}"
+            )
+        theta_state, theta = self._moved(state.theta_state, state.theta, d_theta / len(x))
+        phi_state, phi = self._moved(state.phi_state, state.phi, d_phi / len(x))
+        self.seconds.append(time.perf_counter() - start)
+        total = state.loss + float(loss.sum(dtype=float))
+        return state._replace(
+            theta=theta, phi=phi, theta_state=theta_state, phi_state=phi_state, step=state.step + 1, loss=total
+        )
+
+    def _moved(self, optimizer_state, params, g):
+        optimizer_state, step = self.optimizer.update(optimizer_state, clip_norm(g, self.clip))
+        return optimizer_state, params + step
+
+    def _beta(self, state):
+        if not self.warmup_epochs:
+            return 1.0
+        done = (state.epoch + state.step / self.steps) / self.warmup_epochs
+        return min(1.0, self.beta_start + (1 - self.beta_start) * done)
+
+    def judged(self, state):
+        """The state with a new row of history, and with new best parameters where the validation data say so."""
+        row = {"epoch": state.epoch, "seconds": float(np.sum(self.seconds)), "train_loss": None}
+        if state.epoch:
+            row["train_loss"] = state.loss / len(self.train)
+        for i, (name, x) in enumerate(self.judges.items()):
+            rng = self._rng(JUDGE, i, 1)  # the same noise each epoch
+            lam = infer(self.model, self.method, state.theta, state.phi, x, rng)
+            reconstruction, kl = (part.mean(dtype=float) for part in elbo_parts(self.model, state.theta, lam, x, rng))
+            total = reconstruction + np.nan_to_num(kl)
+            row |= {f"{name}_neg_elbo": total, f"{name}_reconstruction": reconstruction, f"{name}_kl": kl}
+        best = min((old.get("valid_neg_elbo", np.inf) for old in state.history), default=np.inf)
+        if row.get("valid_neg_elbo", -np.inf) < best:
+            state = state._replace(best_theta=state.theta, best_phi=state.phi)
+        return state._replace(loss=0.0, history=(*state.history, row))
+
+    def _rng(self, *stream):
+        return np.random.default_rng([self.seed, *stream])
+
+    def _binary(self, x, *stream):
+        """x itself, or a draw in {0, 1} with probability x."""
+        return (self._rng(*stream).random(x.shape, dtype=np.float32) < x).astype(x.dtype) if self.binarize else x
+
+    def show(self, bar, state):
+        done = state.history[-1]
+        bar.set_postfix(
+            loss=f"{state.loss / min(state.step * self.batch, len(self.train)):.1f}",
+            kl=f"{done.get('valid_kl', np.nan):.1f}",
+            examples_per_s=f"{self.batch / np.median(self.seconds[-100:]):.0f}",
+            refresh=False,
+        )
+        bar.update()
+
+    def save(self, path, state):
+        """The whole state in one file, replaced at once."""
+        arrays = {name: getattr(state, name) for name in ("theta", "phi", "best_theta", "best_phi")}
+        for name in ("theta_state", "phi_state"):
+            arrays |= {f"{name}_{i}": np.asarray(part) for i, part in enumerate(getattr(state, name))}
+        rest = {"epoch": state.epoch, "step": state.step, "loss": state.loss, "history": state.history}
+        meta = json.dumps({"settings": self.describe(), "state": rest})
+        with replacing(path) as file:
+            np.savez(file, **arrays, seconds=np.array(self.seconds), meta=np.array(meta))
+
+    def load(self, path):
+        """The state in a checkpoint. Raises InputError when it is damaged or belongs to another run."""
+        fresh = self.initial()
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+            meta = json.loads(str(arrays["meta"]))
+            states = {
+                name: tuple(arrays[f"{name}_{i}"] for i in range(len(getattr(fresh, name))))
+                for name in ("theta_state", "phi_state")
+            }
+            params = {name: arrays[name] for name in ("theta", "phi", "best_theta", "best_phi")}
+            self.seconds = arrays["seconds"].tolist()
+            rest = meta["state"] | {"history": tuple(meta["state"]["history"])}
+            state = State(**params, **states, **rest)
+        except Exception as error:  # zipfile, zlib, json and numpy each have errors of their own
+            raise InputError(f"cannot resume from {path}: not a whole savi checkpoint ({error})") from error
+        for name, here in json.loads(json.dumps(self.describe())).items():
+            if meta["settings"].get(name) != here:
+                raise InputError(f"cannot resume from {path}: its {name} is {meta['settings'].get(name)}, this run's is {here}")
+        return state
+
+
+def load_checkpoint(path):
+    """(theta, phi) of a last.npz or best.npz. Raises InputError when the file is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["theta"], file["phi"]
+    except Exception as error:
+        raise InputError(f"cannot read {path}: not a whole savi checkpoint ({error})") from error
+
+
+def _progress_bar(name, total, done, progress):
+    from tqdm import tqdm
+
+    return tqdm(total=total, initial=done, desc=name, unit="step", disable=None if progress is None else not progress)
+
+
+def _exists(path):
+    return path is not None and os.path.exists(path)
+
+
+def _check_support(model, x):
+    decoder = getattr(model, "decoder", None)
+    if hasattr(decoder, "likelihood"):
+        decoder.likelihood.check(x)
+
+
+def _is_grey_bernoulli(model, x):
+    from .likelihoods import Bernoulli
+
+    likelihood = getattr(getattr(model, "decoder", None), "likelihood", None)
+    return isinstance(likelihood, Bernoulli) and bool(((x > 0) & (x < 1)).any())
+
+
+def _write_json(path, value):
+    with replacing(path) as file:
+        file.write((json.dumps(value, indent=2) + "\n").encode())
