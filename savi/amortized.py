@@ -1,7 +1,7 @@
 """Amortized inference, the VAE: lam = enc(x; phi), one network for all examples.  [SA] section 2
 
-    lam = enc(x; phi);  L = f(lam, theta, x)
-    d theta = grad_theta f;  d phi = (d lam / d phi)^T grad_lam f
+lam = enc(x; phi);  L = f(lam, theta, x)
+d theta = grad_theta f;  d phi = (d lam / d phi)^T grad_lam f
 """
 
 import numpy as np
@@ -17,13 +17,20 @@ class AmortizedMethod(InferenceMethod):
         super().__init__(steps, step_size, momentum, clip, samples)
         self.encoder, self.size = encoder, encoder.size
 
+    def _own_settings(self):
+        return {"encoder": self.encoder}
+
     def init(self, rng, dtype=np.float64):
         """Initial phi (Q,)."""
         return self.encoder.init(rng, dtype)
 
     def encode(self, model, phi, x):
         """lam_0 = enc(x; phi) (B, n), and the record from which `encoder_grad` takes d phi."""
-        if phi.shape != (self.size,) or self.encoder.sizes[-1] != model.lam_size or np.shape(x)[1:] != self.encoder.sizes[:1]:
+        if (
+            phi.shape != (self.size,)
+            or self.encoder.sizes[-1] != model.lam_size
+            or np.shape(x)[1:] != self.encoder.sizes[:1]
+        ):
             raise InputError(
                 f"the encoder {self.encoder!r} maps (B, {self.encoder.sizes[0]}) to (B, {self.encoder.sizes[-1]}) with "
                 f"{self.size} parameters; got x of shape {np.shape(x)}, lam of width {model.lam_size} and phi of shape {phi.shape}"

@@ -59,7 +59,7 @@ def _stream(model, theta, lam, x, rng, samples):
     return top + np.log(total / samples)
 
 
-def optimum(model, theta, lam, x, rng, tolerance=0.05, samples=10, steps=50, max_rounds=12):
+def optimum(model, theta, lam, x, rng, tolerance=0.05, samples=5, steps=50, max_rounds=12):
     """lam* (N, n): the best member of the variational family for each example, found from lam.  [E6]
 
     Rounds of `steps` Adam steps, fresh noise in each, the step size halved from round to round (0.1 at first); a round's
@@ -79,7 +79,7 @@ def _optimum(model, theta, lam_0, x, rng, tolerance, samples, steps, max_rounds)
     seed = rng.integers(2**63)  # every round is judged on the same noise
 
     def judge(lam):
-        return neg_elbo(model, theta, lam, x, np.random.default_rng(seed), 10 * samples)
+        return neg_elbo(model, theta, lam, x, np.random.default_rng(seed), 20 * samples)
 
     lam, first = lam_0, judge(lam_0)
     loss, step_size, still = first, 0.1, 0

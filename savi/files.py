@@ -13,6 +13,12 @@ class InputError(ValueError):
     """Something the user gave cannot be used; the message is one sentence: what, where, what was expected."""
 
 
+def expect(name, value, holds, expected):
+    """InputError "NAME is VALUE; expected EXPECTED" unless holds."""
+    if not holds:
+        raise InputError(f"{name} is {value}; expected {expected}")
+
+
 @contextlib.contextmanager
 def replacing(path):
     """A binary file to write to; it takes the name `path` when the block ends without an error.
@@ -24,7 +30,9 @@ def replacing(path):
         os.makedirs(folder, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".", suffix=".part")
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; expected a folder you may write to") from error
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; expected a folder you may write to"
+        ) from error
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

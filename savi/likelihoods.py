@@ -70,7 +70,9 @@ class Multinomial(_Likelihood):
     """x are counts, n = sum x; out (..., M) are logits a: sum x log softmax(a), without the count coefficient.  [E9]"""
 
     def check(self, x):
-        _require(x, "Multinomial", "whole counts >= 0", lambda: x.min() >= 0 and np.all(x == np.floor(x)))
+        _require(
+            x, "Multinomial", "whole counts >= 0", lambda: 0 <= x.min() <= x.max() < np.inf and np.all(x == np.floor(x))
+        )
 
     def log_prob(self, out, x, eta=None):
         shifted = out - out.real.max(axis=-1, keepdims=True)
@@ -114,7 +116,9 @@ class Gaussian(_Likelihood):
 
     def data_dim(self, outputs):
         if self.variance == "from_z" and outputs % 2:
-            raise InputError(f"the network has {outputs} outputs; Gaussian('from_z') needs an even number, [mu, log_var]")
+            raise InputError(
+                f"the network has {outputs} outputs; Gaussian('from_z') needs an even number, [mu, log_var]"
+            )
         return outputs // 2 if self.variance == "from_z" else outputs
 
     def check(self, x):

@@ -62,7 +62,9 @@ class LatentGaussianModel:
         self.latent_dim, self.size, self.lam_size = decoder.latent_dim, decoder.size, 2 * decoder.latent_dim
         self.prior = np.zeros(self.lam_size) if prior is None else np.asarray(prior, dtype=float)
         if self.prior.shape != (self.lam_size,):
-            raise InputError(f"prior has shape {self.prior.shape}; latent_dim {self.latent_dim} needs ({self.lam_size},)")
+            raise InputError(
+                f"prior has shape {self.prior.shape}; latent_dim {self.latent_dim} needs ({self.lam_size},)"
+            )
 
     def __repr__(self):
         return f"LatentGaussianModel({self.decoder!r})"

@@ -97,7 +97,16 @@ class AutogradModel:
     """
 
     def __init__(
-        self, loss, lam_size, theta_size, noise_size, prior=None, init=None, parts=None, posterior_kl=None, log_weights=None
+        self,
+        loss,
+        lam_size,
+        theta_size,
+        noise_size,
+        prior=None,
+        init=None,
+        parts=None,
+        posterior_kl=None,
+        log_weights=None,
     ):
         self.user_loss, self.lam_size, self.size, self.noise_size = loss, lam_size, theta_size, noise_size
         self.prior = numpy.zeros(lam_size) if prior is None else numpy.asarray(prior, dtype=float)
@@ -118,7 +127,9 @@ class AutogradModel:
     def objective(self, theta, x, beta=1.0, keep=1):
         if theta.shape != (self.size,):
             raise InputError(f"theta has shape {theta.shape}; this model needs ({self.size},)")
-        return AutogradObjective(lambda lam, theta, noise: self.user_loss(lam, theta, x, noise, beta), theta, len(x), self)
+        return AutogradObjective(
+            lambda lam, theta, noise: self.user_loss(lam, theta, x, noise, beta), theta, len(x), self
+        )
 
     def loss(self, lam, theta, x, noise, beta=1.0):
         return self.objective(theta, x, beta).loss(lam, theta, noise)
@@ -141,7 +152,9 @@ class AutogradModel:
         return kl(lam, target), autograd.elementwise_grad(kl)(lam, target)
 
     def log_weights(self, lam, theta, x, noise):
-        return self._required(self._log_weights, "log_weights", "the importance-weighted estimate")(lam, theta, x, noise)
+        return self._required(self._log_weights, "log_weights", "the importance-weighted estimate")(
+            lam, theta, x, noise
+        )
 
     @staticmethod
     def _required(function, name, user):

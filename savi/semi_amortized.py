@@ -58,6 +58,9 @@ class SAVAE(AmortizedMethod):
         super().__init__(encoder, steps, step_size, momentum, clip, samples)
         self.product = find(hvp)
 
+    def _own_settings(self):
+        return super()._own_settings() | {"hvp": getattr(self.product, "__name__", repr(self.product))}
+
     def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
         """loss f(lam_K) (B,), d_theta (P,), d_phi (Q,), summed over the batch.
 
@@ -80,6 +83,9 @@ class VAESVI(AmortizedMethod):
     def __init__(self, encoder, steps=20, step_size=0.05, momentum=0.5, clip=None, samples=1, kl=False):
         super().__init__(encoder, steps, step_size, momentum, clip, samples)
         self.kl, self.name = kl, "vae+svi+kl" if kl else "vae+svi"
+
+    def _own_settings(self):
+        return super()._own_settings() | {"kl": self.kl}
 
     def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
         """loss f(lam_K) (B,), d_theta (P,), d_phi (Q,), summed over the batch; noise as in SAVAE.gradient."""

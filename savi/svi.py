@@ -12,7 +12,7 @@ and every method is an object with two verbs: `infer` (x -> lam) and `gradient` 
 
 import numpy as np
 
-from .files import InputError
+from .files import InputError, expect
 
 
 def clipped(g, clip):
@@ -32,7 +32,7 @@ def clipped_vjp(g, clip, u):
 
 def _shrink(g, clip):
     norm = np.sqrt((g * g).sum(axis=1, keepdims=True))
-    norm = np.where(norm > 0, norm, 1)
+    norm = np.where(norm > 0, norm, clip)  # a zero row is below every clip
     return np.minimum(1, clip / norm), norm
 
 
@@ -65,21 +65,24 @@ class InferenceMethod:
     size = 0  # of phi
 
     def __init__(self, steps, step_size, momentum, clip, samples):
-        self.steps, self.step_size, self.momentum, self.clip, self.samples = steps, step_size, momentum, clip, samples
-        if isinstance(step_size, (list, tuple)):
-            self.step_size = np.asarray(step_size)
-        for setting, good, expected in (
-            ("steps", steps >= 0 and steps == int(steps), "a whole number >= 0"),
-            ("step_size", np.all(np.asarray(step_size) >= 0), ">= 0"),
-            ("momentum", 0 <= momentum < 1, "in [0, 1)"),
-            ("clip", clip is None or clip > 0, "None or > 0"),
-            ("samples", samples >= 1 and samples == int(samples), "a whole number >= 1"),
-        ):
-            if not good:
-                raise InputError(f"{setting} is {getattr(self, setting)}; expected {expected}")
+        expect("steps", steps, steps >= 0 and steps % 1 == 0, "a whole number >= 0")
+        expect("step_size", step_size, np.all(np.asarray(step_size) >= 0), ">= 0")
+        expect("momentum", momentum, 0 <= momentum < 1, "in [0, 1)")
+        expect("clip", clip, clip is None or clip > 0, "None or > 0")
+        expect("samples", samples, samples >= 1 and samples % 1 == 0, "a whole number >= 1")
+        self.steps, self.samples, self.momentum = int(steps), int(samples), float(momentum)
+        self.step_size = float(step_size) if np.ndim(step_size) == 0 else np.asarray(step_size)
+        self.clip = None if clip is None else float(clip)
 
     def __repr__(self):
-        return f"{type(self).__name__}(steps={self.steps}, step_size={self.step_size}, momentum={self.momentum})"
+        """Every setting, so that equal texts mean equal methods."""
+        common = {name: getattr(self, name) for name in ("steps", "step_size", "momentum", "clip", "samples")}
+        settings = ", ".join(f"{name}={_text(value)}" for name, value in (common | self._own_settings()).items())
+        return f"{type(self).__name__}({settings})"
+
+    def _own_settings(self):
+        """What a method has beside the common settings, {name: value}."""
+        return {}
 
     def init(self, rng, dtype=np.float64):
         """Initial phi (Q,)."""
@@ -98,8 +101,11 @@ class InferenceMethod:
 
     def inner(self, lam):
         """(step_size, momentum, clip) of the inner steps, in the precision of lam."""
-        step_size = self.step_size if np.isscalar(self.step_size) else self.step_size.astype(lam.dtype)
-        return step_size, self.momentum, self.clip
+        if np.isscalar(self.step_size):
+            return self.step_size, self.momentum, self.clip
+        if self.step_size.shape != lam.shape[1:]:
+            raise InputError(f"step_size has shape {self.step_size.shape}; lam needs a number or {lam.shape[1:]}")
+        return self.step_size.astype(lam.dtype), self.momentum, self.clip
 
     def _noise(self, model, theta, x, rng, noise, steps):
         """The given noise (steps + 1, S, B, D), checked, or a fresh draw."""
@@ -108,6 +114,11 @@ class InferenceMethod:
         if len(noise) != steps + 1:
             raise InputError(f"noise has {len(noise)} entries; {steps} inner steps and the final loss need {steps + 1}")
         return noise
+
+
+def _text(value):
+    """A setting as text, arrays in full."""
+    return repr(value.tolist() if isinstance(value, np.ndarray) else value)
 
 
 class SVI(InferenceMethod):
@@ -123,6 +134,9 @@ class SVI(InferenceMethod):
         if start not in ("prior", "zero", "random"):
             raise InputError(f"start is {start!r}; expected 'prior', 'zero' or 'random'")
         self.start_at = start
+
+    def _own_settings(self):
+        return {"start": self.start_at}
 
     def start(self, model, theta, phi, x, rng):
         lam = model.prior_lam(len(x), theta.dtype)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .evaluate import elbo_parts, infer
-from .files import InputError, replacing
+from .files import InputError, expect, replacing
 from .optimizers import Adam, clip_norm
 
 INIT, ORDER, BINARIZE, NOISE, JUDGE = range(5)  # what a stream of random numbers is for
@@ -106,19 +106,27 @@ class _Run:
         binarize=None, dtype=np.float32, valid_examples=500, monitor=None,
     ):  # fmt: skip
         self.model, self.method, self.seed, self.batch = model, method, seed, batch
-        self.optimizer, self.warmup_epochs, self.beta_start, self.clip = Adam(learning_rate), warmup_epochs, beta_start, clip
-        self.dtype, self.seconds = np.dtype(dtype), []
+        self.optimizer, self.warmup_epochs, self.beta_start, self.clip = (
+            Adam(learning_rate),
+            warmup_epochs,
+            beta_start,
+            clip,
+        )
+        self.dtype, self.seconds, self._drawn = np.dtype(dtype), [], None
         self.train = np.asarray(getattr(data, "train", data))
-        for name, good in (("batch", batch >= 1), ("learning_rate", learning_rate > 0), ("warmup_epochs", warmup_epochs >= 0)):
-            if not good:
-                raise InputError(f"{name} is {locals()[name]}; expected a positive number")
+        expect("batch", batch, batch >= 1, "a whole number >= 1")
+        expect("seed", seed, seed >= 0 and seed == int(seed), "a whole number >= 0")
+        expect("learning_rate", learning_rate, learning_rate > 0, "> 0")
+        expect("warmup_epochs", warmup_epochs, warmup_epochs >= 0, ">= 0")
         if self.train.ndim < 2 or not len(self.train):
             raise InputError(f"the training data have shape {self.train.shape}; expected (N, M) with N >= 1")
         _check_support(model, self.train)
         self.binarize = _is_grey_bernoulli(model, self.train) if binarize is None else binarize
         judges = {"valid": data.valid[:valid_examples]} if len(getattr(data, "valid", ())) else {}
         judges |= monitor or {}
-        self.judges = {name: self._binary(np.asarray(x, self.dtype), JUDGE, i) for i, (name, x) in enumerate(judges.items())}
+        self.judges = {
+            name: self._binary(np.asarray(x, self.dtype), JUDGE, i) for i, (name, x) in enumerate(judges.items())
+        }
         self.steps = -(-len(self.train) // batch)
 
     def describe(self):
@@ -137,8 +145,7 @@ class _Run:
     def step(self, state, path):
         """One minibatch: the method's gradients, clipped means over the batch, one step of Adam each."""
         start = time.perf_counter()
-        order = self._rng(ORDER, state.epoch).permutation(len(self.train))
-        rows = order[state.step * self.batch : (state.step + 1) * self.batch]
+        rows = self._order(state.epoch)[state.step * self.batch : (state.step + 1) * self.batch]
         x = self._binary(self.train[rows].astype(self.dtype), BINARIZE, state.epoch, state.step)
         rng = self._rng(NOISE, state.epoch, state.step)
         loss, d_theta, d_phi = self.method.gradient(self.model, state.theta, state.phi, x, rng, self._beta(state))
@@ -154,6 +161,12 @@ class _Run:
         return state._replace(
             theta=theta, phi=phi, theta_state=theta_state, phi_state=phi_state, step=state.step + 1, loss=total
         )
+
+    def _order(self, epoch):
+        """The order of this epoch's examples, (N,)."""
+        if self._drawn != epoch:
+            self._drawn, self._permutation = epoch, self._rng(ORDER, epoch).permutation(len(self.train))
+        return self._permutation
 
     def _moved(self, optimizer_state, params, g):
         optimizer_state, step = self.optimizer.update(optimizer_state, clip_norm(g, self.clip))
@@ -227,7 +240,9 @@ class _Run:
             raise InputError(f"cannot resume from {path}: not a whole savi checkpoint ({error})") from error
         for name, here in json.loads(json.dumps(self.describe())).items():
             if meta["settings"].get(name) != here:
-                raise InputError(f"cannot resume from {path}: its {name} is {meta['settings'].get(name)}, this run's is {here}")
+                raise InputError(
+                    f"cannot resume from {path}: its {name} is {meta['settings'].get(name)}, this run's is {here}"
+                )
         return state
 
 

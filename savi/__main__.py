@@ -1,0 +1,130 @@
+"""python -m savi: compare inference methods on images, and look after the data."""
+
+import argparse
+import os
+import sys
+
+from .files import InputError
+
+EPILOG = """examples:
+  python -m savi compare                             the main job: five methods on images of letters, under 3 minutes
+  python -m savi compare --methods vae sa-vae --epochs 20 --seeds 0 1 2
+  python -m savi compare --resume                    go on after Ctrl-C
+  python -m savi data list                           which data sets there are, and where their files lie
+  python -m savi data fetch mnist                    fetch a data set from its publisher
+"""
+
+
+def parser():
+    p = argparse.ArgumentParser(
+        prog="python -m savi",
+        description="Semi-amortized variational inference: train and compare VAE, SVI, VAE+SVI, VAE+SVI+KL and SA-VAE.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_compare(commands)
+    data = commands.add_parser("data", help="list the data sets, or fetch one")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="the data sets: what they are and whether their files are here")
+    fetch = actions.add_parser("fetch", help="fetch a data set from its public source and verify it")
+    fetch.add_argument("name", help="mnist or omniglot (glyphs needs no download)")
+    return p
+
+
+def _add_compare(commands):
+    from .compare import DEFAULTS, METHODS
+
+    c = commands.add_parser(
+        "compare",
+        help="train methods side by side on the same images, and show them in a table and a picture",
+        description="Train inference methods with the same decoder, data order and number of epochs; print a table, and "
+        "write results.json, results.csv, compare.png and reconstructions.png. All values are nats per image; lower "
+        "-ELBO is better. Ctrl-C leaves checkpoints; --resume goes on.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    d = DEFAULTS
+
+    def add(flag, text, **options):
+        c.add_argument(flag, help=text, default=d[flag[2:].replace("-", "_")], **options)
+
+    add("--data", "data set: glyphs, mnist or omniglot")
+    add("--methods", f"which methods: {', '.join(METHODS)}", nargs="+", metavar="METHOD")
+    add("--epochs", "passes over the training images", type=int)
+    add("--steps", "K, SVI steps per image in training and testing", type=int)
+    add("--step-size", "alpha, step size of the SVI steps, per image", type=float)
+    add("--momentum", "gamma, momentum of the SVI steps", type=float)
+    add("--inner-clip", "largest norm of an image's gradient inside the SVI steps; 0 for none", type=float)
+    add("--samples", "S, noise samples in each evaluation of the loss", type=int)
+    add("--latent", "D, latent dimensions", type=int)
+    add("--hidden", "units of the decoder's hidden layers; the encoder has them in reverse", type=int, nargs="*")
+    add("--activation", "tanh, elu, softplus or identity")
+    add("--batch", "images per training step", type=int)
+    add("--learning-rate", "Adam's step size for theta and phi", type=float)
+    add("--warmup-epochs", "epochs over which the weight of the KL term rises from 0.1 to 1", type=float)
+    add("--dtype", "precision of all numbers", choices=["float32", "float64"])
+    add("--seeds", "one training run per method and seed", type=int, nargs="+", metavar="SEED")
+    add("--train-examples", "use only so many training images", type=int)
+    add("--test-examples", "how many test images to measure on", type=int)
+    add("--iw-samples", "samples of the importance-weighted estimate of -log p(x)", type=int)
+    add("--gap-examples", "how many test images the amortization gap is measured on", type=int)
+    c.add_argument("--out", help="folder for the results (default: runs/compare, or the next free runs/compare-N)")
+    c.add_argument("--resume", action="store_true", help="go on with the comparison in --out (default: the latest)")
+    c.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def run_compare(options):
+    from .compare import compare
+
+    changes = {
+        name: value for name, value in vars(options).items() if name not in ("command", "out", "resume", "quiet")
+    }
+    changes["inner_clip"] = changes["inner_clip"] or None
+    out = options.out or _default_out(options.resume)
+    try:
+        compare(out, options.resume, progress=False if options.quiet else None, **changes)
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped; checkpoints are in {out}. The same command with --resume --out {out} goes on.", file=sys.stderr
+        )
+        return 130
+    print(f"\nwritten to {out}: results.json, results.csv, compare.png, reconstructions.png")
+    return 0
+
+
+def _default_out(resume):
+    """runs/compare, or the first runs/compare-N that is free; with resume the last that is taken."""
+    taken, n = None, 1
+    name = os.path.join("runs", "compare")
+    while os.path.exists(name):
+        taken, n = name, n + 1
+        name = os.path.join("runs", f"compare-{n}")
+    return taken or name if resume else name
+
+
+def run_data(options):
+    from . import data
+
+    if options.action == "list":
+        for name, what, images, where in data.describe():
+            print(f"{name}\n    {what}\n    images: {images}\n    files:  {where}")
+    else:
+        for name, path, outcome in data.fetch(options.name):
+            print(f"{name}: {outcome}" + (f" ({path})" if path else ""))
+    return 0
+
+
+def main(arguments=None):
+    """Exit code: 0, 2 for bad input (one sentence on standard error), 130 after Ctrl-C."""
+    options = parser().parse_args(arguments)
+    try:
+        return {"compare": run_compare, "data": run_data}[options.command](options)
+    except InputError as error:
+        print(f"savi: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

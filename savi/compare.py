@@ -1,0 +1,222 @@
+"""The main job: the methods side by side on the same images, with the same decoder, data order and budget.
+
+`compare` trains each method for each seed (checkpoints in OUT/METHOD-seedN/), measures it on the test images, and
+writes OUT/results.json, results.csv, compare.png and reconstructions.png. A finished run is kept in its folder, so a
+job that was stopped goes on where it was.
+"""
+
+import csv
+import glob
+import io
+import json
+import os
+
+import numpy as np
+
+from . import data
+from .amortized import VAE
+from .decoders import MLPDecoder
+from .evaluate import evaluate, infer, neg_elbo
+from .files import InputError, expect, replacing
+from .likelihoods import Bernoulli
+from .model import LatentGaussianModel
+from .nets import MLP
+from .semi_amortized import SAVAE, VAESVI
+from .svi import SVI
+from .train import fit
+
+DEFAULTS = {
+    "data": "glyphs", "methods": ["vae", "svi", "vae+svi", "vae+svi+kl", "sa-vae"], "epochs": 4, "steps": 10,
+    "step_size": 0.05, "momentum": 0.5, "inner_clip": 5.0, "samples": 1, "latent": 32, "hidden": [200, 200],
+    "activation": "tanh", "batch": 50, "learning_rate": 1e-3, "warmup_epochs": 0, "dtype": "float32", "seeds": [0],
+    "train_examples": None, "test_examples": 500, "iw_samples": 1000, "gap_examples": 100,
+}  # fmt: skip
+
+METHODS = {
+    "vae": lambda encoder, s: VAE(encoder, 0, *_inner(s)),
+    "svi": lambda encoder, s: SVI(s["steps"], *_inner(s)),
+    "vae+svi": lambda encoder, s: VAESVI(encoder, s["steps"], *_inner(s)),
+    "vae+svi+kl": lambda encoder, s: VAESVI(encoder, s["steps"], *_inner(s), kl=True),
+    "sa-vae": lambda encoder, s: SAVAE(encoder, s["steps"], *_inner(s)),
+}
+
+COLUMNS = {  # of the table: key of a row, heading, decimals
+    "neg_elbo": ("-ELBO", 2),
+    "reconstruction": ("reconstr.", 2),
+    "kl": ("KL", 2),
+    "nll_iw": ("IW NLL", 2),
+    "amortization_gap": ("amort. gap", 2),
+    "ms_per_step": ("ms/step", 1),
+    "train_seconds": ("training s", 1),
+}
+
+REFINEMENT = (0, 1, 2, 5, 10, 20, 40)  # numbers of test-time SVI steps in the right-hand picture
+SHOWN = 8  # reconstructed images
+
+
+def _inner(s):
+    return s["step_size"], s["momentum"], s["inner_clip"], s["samples"]
+
+
+def build(name, settings):
+    """(model, method) for one of METHODS, by the settings. Raises InputError on a name or size it does not know."""
+    if name not in METHODS:
+        raise InputError(f"method is {name!r}; expected one of {', '.join(METHODS)}")
+    D, hidden, M = settings["latent"], list(settings["hidden"]), 784
+    decoder = MLPDecoder(MLP([D, *hidden, M], settings["activation"]), Bernoulli())
+    encoder = MLP([M, *reversed(hidden), 2 * D], settings["activation"])
+    return LatentGaussianModel(decoder), METHODS[name](encoder, settings)
+
+
+def compare(out, resume=False, progress=None, say=print, **changes):
+    """Run the whole comparison and return its results, {"settings": ..., "rows": [...], ...}, all values in nats.
+
+    out: a folder. changes: what differs from DEFAULTS. resume: keep what `out` already holds of the same comparison.
+    Raises InputError on bad settings, and when `out` holds results and resume is not set.
+    """
+    settings = DEFAULTS | changes
+    _check(settings, out, resume)
+    images = data.load(settings["data"])
+    if settings["train_examples"]:
+        images = images._replace(train=images.train[: settings["train_examples"]])
+    x_test = _binary_test_set(images, settings)
+    _write(os.path.join(out, "settings.json"), json.dumps(settings, indent=2))
+    say(f"{images.name}: {len(images.train)} training images, {len(x_test)} test images, {settings['epochs']} epochs")
+    results = {"settings": settings, "data": images.name, "rows": [], "curves": []}
+    for seed in settings["seeds"]:
+        for name in settings["methods"]:
+            row, curve = _run(name, seed, images, x_test, settings, out, resume, progress)
+            results["rows"].append(row)
+            results["curves"].append(curve)
+            say(f"  {name:<12} seed {seed}   -ELBO {row['neg_elbo']:8.2f}   {row['train_seconds']:6.1f} s of training")
+            _write(os.path.join(out, "results.json"), json.dumps(results))
+    _save(results, out)
+    say("\n" + table(results))
+    return results
+
+
+def _check(settings, out, resume):
+    for name in settings["methods"]:
+        build(name, settings)
+    if not settings["methods"] or not settings["seeds"]:
+        raise InputError("there is nothing to compare; expected at least one method and one seed")
+    if len(set(settings["methods"])) < len(settings["methods"]) or len(set(settings["seeds"])) < len(settings["seeds"]):
+        raise InputError("a method or a seed is named twice; expected each once")
+    for name in ("epochs", "batch", "test_examples", "iw_samples", "gap_examples", "samples"):
+        expect(f"--{name.replace('_', '-')}", settings[name], settings[name] >= 1, "a whole number >= 1")
+    expect("--seeds", settings["seeds"], min(settings["seeds"]) >= 0, "whole numbers >= 0")
+    path = os.path.join(out, "settings.json")
+    if not (os.path.exists(path) and glob.glob(os.path.join(glob.escape(out), "*-seed*"))):
+        return  # nothing has been trained here
+    if not resume:
+        raise InputError(f"{out} already holds a comparison; add --resume to go on with it, or name another --out")
+    with open(path) as file:
+        try:
+            old = json.load(file)
+        except ValueError as error:
+            raise InputError(f"cannot resume from {path}: it is not JSON ({error})") from error
+    fixed = [name for name in settings if name not in ("methods", "seeds")]  # more methods or seeds may be added
+    changed = [name for name in fixed if old.get(name) != settings[name]]
+    if changed:
+        name = changed[0]
+        raise InputError(f"cannot resume: {path} has {name} = {old.get(name)}, this run {settings[name]}")
+
+
+def _binary_test_set(images, settings):
+    """The first test images in a fixed random order, binarized once: the same for every method and seed."""
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(len(images.test))[: settings["test_examples"]]
+    return data.binarize(images.test[rows], rng).astype(settings["dtype"])
+
+
+def _run(name, seed, images, x_test, settings, out, resume, progress):
+    """One method and seed: (row of the table, curves of the picture), taken from the run's folder when it is there."""
+    folder = os.path.join(out, f"{name}-seed{seed}")
+    finished = os.path.join(folder, "result.json")
+    if resume and os.path.exists(finished):
+        with open(finished) as file:
+            return json.load(file).values()
+    model, method = build(name, settings)
+    result = fit(
+        model, method, images, settings["epochs"], seed, out=folder, resume=resume, progress=progress,
+        batch=settings["batch"], learning_rate=settings["learning_rate"], warmup_epochs=settings["warmup_epochs"],
+        dtype=settings["dtype"], monitor={"test": images.test[: len(x_test)]},
+    )  # fmt: skip
+    trained = model, method, result.theta, result.phi
+    summary = evaluate(
+        *trained,
+        x_test,
+        np.random.default_rng([seed, 1]),
+        iw_samples=settings["iw_samples"],
+        gap_examples=settings["gap_examples"],
+    )
+    row = {"method": name, "seed": seed, **summary, "ms_per_step": result.ms_per_step}
+    row["train_seconds"] = result.history[-1]["seconds"]
+    curve = {
+        "method": name,
+        "seed": seed,
+        "history": result.history,
+        "refinement": _refinement(*trained, x_test[:200], np.random.default_rng([seed, 2])),
+        "reconstructions": _reconstructions(*trained, x_test[:SHOWN], np.random.default_rng([seed, 3])),
+    }
+    _write(finished, json.dumps({"row": row, "curve": curve}))
+    return row, curve
+
+
+def _refinement(model, method, theta, phi, x, rng):
+    """[steps, -ELBO] for each number of test-time SVI steps."""
+    points = []
+    for steps in REFINEMENT:
+        lam = infer(model, method, theta, phi, x, rng, steps=steps)
+        points.append([steps, float(neg_elbo(model, theta, lam, x, rng).mean())])
+    return points
+
+
+def _reconstructions(model, method, theta, phi, x, rng):
+    """{"images", "means"}: x and E[x | z = mu], as whole percents, each a list of lists."""
+    mu = infer(model, method, theta, phi, x, rng)[:, : model.latent_dim]
+    percent = lambda a: np.rint(100 * a).astype(int).tolist()  # noqa: E731
+    return {"images": percent(x), "means": percent(model.decoder.mean(theta, mu))}
+
+
+def summarize(results):
+    """{method: {column: (mean, spread)}}: the spread is the standard deviation over seeds (0 for one seed)."""
+    summary = {}
+    for name in results["settings"]["methods"]:
+        rows = [row for row in results["rows"] if row["method"] == name]
+        if rows:
+            values = {key: np.array([row[key] for row in rows]) for key in COLUMNS}
+            summary[name] = {key: (v.mean(), v.std(ddof=1) if len(v) > 1 else 0.0) for key, v in values.items()}
+    return summary
+
+
+def table(results):
+    """The table as text: a line per method, mean and, over several seeds, the spread."""
+    several = len(results["settings"]["seeds"]) > 1
+    width = 16 if several else 11
+    lines = [f"{'method':<12}" + "".join(f"{heading:>{width}}" for heading, _ in COLUMNS.values())]
+    for name, values in summarize(results).items():
+        cells = [
+            f"{values[key][0]:.{d}f}" + (f" ± {values[key][1]:.{d}f}" if several else "")
+            for key, (_, d) in COLUMNS.items()
+        ]
+        lines.append(f"{name:<12}" + "".join(f"{cell:>{width}}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _save(results, out):
+    """results.csv and the two pictures."""
+    from . import plots
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(results["rows"][0]), extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(results["rows"])
+    _write(os.path.join(out, "results.csv"), text.getvalue())
+    plots.save(plots.comparison(results), os.path.join(out, "compare.png"))
+    plots.save(plots.reconstructions(results), os.path.join(out, "reconstructions.png"))
+
+
+def _write(path, text):
+    with replacing(path) as file:
+        file.write(text.encode())

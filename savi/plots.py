@@ -1,0 +1,121 @@
+"""The pictures that more than one lesson, figure or command draws.
+
+Colours are Okabe and Ito's, told apart by the colour-blind; each line has a marker and a dash of its own as well, so
+that a grey print still tells them apart. matplotlib is imported here and nowhere below.
+"""
+
+import matplotlib
+
+matplotlib.use("agg", force=False)
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from .files import replacing
+
+STYLES = {  # method: (colour, marker, dash, label)
+    "vae": ("#000000", "o", "-", "VAE"),
+    "svi": ("#E69F00", "s", "--", "SVI"),
+    "vae+svi": ("#0072B2", "^", "-.", "VAE+SVI"),
+    "vae+svi+kl": ("#56B4E9", "v", ":", "VAE+SVI+KL"),
+    "sa-vae": ("#D55E00", "D", "-", "SA-VAE"),
+}
+OTHERS = (("#009E73", "P", "--"), ("#CC79A7", "X", "-."), ("#7F7F7F", "*", ":"))
+
+
+def style(name, index=0):
+    """Keyword arguments of a line for a method, or for the index-th of other things."""
+    if name in STYLES:
+        colour, marker, dash, label = STYLES[name]
+    else:
+        (colour, marker, dash), label = OTHERS[index % len(OTHERS)], name
+    return {"color": colour, "marker": marker, "linestyle": dash, "label": label, "markersize": 5, "linewidth": 1.6}
+
+
+def figure(columns=1, rows=1, width=4.6, height=3.6):
+    """(figure, axes) with a light grid and no box."""
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(width * columns, height * rows), layout="constrained", squeeze=False
+    )
+    for ax in axes.flat:
+        ax.grid(True, color="0.9", linewidth=0.8)
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
+    return fig, axes[0] if rows == 1 else axes
+
+
+def save(fig, path, dpi=130):
+    """Write the figure as PNG, whole or not at all, and close it."""
+    with replacing(path) as file:
+        fig.savefig(file, format="png", dpi=dpi)
+    plt.close(fig)
+
+
+def history(rows, name="valid"):
+    """-ELBO, reconstruction and KL against epochs, from the history of `fit`."""
+    fig, (left, right) = figure(columns=2)
+    epochs = [row["epoch"] for row in rows]
+    left.plot(epochs, [row[f"{name}_neg_elbo"] for row in rows], **style("sa-vae") | {"label": f"{name} -ELBO"})
+    trained = [row for row in rows if row["train_loss"] is not None]
+    left.plot(
+        [r["epoch"] for r in trained], [r["train_loss"] for r in trained], **style("vae") | {"label": "training loss"}
+    )
+    right.plot(epochs, [row[f"{name}_kl"] for row in rows], **style("vae+svi") | {"label": f"{name} KL"})
+    for ax in (left, right):
+        ax.set(xlabel="epoch", ylabel="nats per example")
+        ax.legend(frameon=False)
+    return fig
+
+
+def comparison(results):
+    """Left: test -ELBO against training time. Right: test -ELBO against test-time SVI steps ([SA] Figure 2 on images)."""
+    fig, (left, right) = figure(columns=2, width=5.2, height=4)
+    trained, refined = [], []
+    for i, name in enumerate(results["settings"]["methods"]):
+        curves = [curve for curve in results["curves"] if curve["method"] == name]
+        if not curves:
+            continue
+        seconds = np.mean([[row["seconds"] for row in c["history"][1:]] for c in curves], axis=0)
+        loss = np.mean([[row["test_neg_elbo"] for row in c["history"][1:]] for c in curves], axis=0)
+        left.plot(np.array(seconds), loss, **style(name, i))
+        points = np.mean([c["refinement"] for c in curves], axis=0)
+        right.plot(points[:, 0], points[:, 1], **style(name, i))
+        trained.append(loss)
+        refined.append(points[:, 1])
+    left.set(xlabel="training time (s)", ylabel="test −ELBO (nats per image)", title="while training")
+    right.set(xlabel="SVI steps at test time", ylabel="test −ELBO (nats per image)", title="refining the trained model")
+    right.set_xscale("symlog", linthresh=1)
+    ticks = [int(k) for k, _ in results["curves"][0]["refinement"]]
+    right.set_xticks(ticks, [str(k) for k in ticks])
+    right.minorticks_off()
+    for ax, lines in ((left, trained), (right, refined)):
+        ax.set_ylim(*_useful_range(np.concatenate(lines)))
+    right.legend(frameon=False)
+    return fig
+
+
+def _useful_range(values, spread=1.6):
+    """Limits that show the lower part of the values: a few far too high (SVI at 0 steps) must not flatten the rest."""
+    low, middle = values.min(), np.median(values)
+    high = min(values.max(), middle + spread * (middle - low) + 5)
+    margin = max(0.05 * (high - low), 0.5)
+    return low - margin, high + margin
+
+
+def reconstructions(results):
+    """Test images, and below them each method's reconstruction E[x | z = mu] (first seed)."""
+    seed = results["settings"]["seeds"][0]
+    shown = {c["method"]: c["reconstructions"] for c in results["curves"] if c["seed"] == seed}
+    rows = [("images", next(iter(shown.values()))["images"])] + [(name, r["means"]) for name, r in shown.items()]
+    columns = len(rows[0][1])
+    fig, axes = plt.subplots(len(rows), columns, figsize=(1.0 * columns + 1.2, 1.0 * len(rows)), squeeze=False)
+    for line, (name, images) in zip(axes, rows):
+        for ax, image in zip(line, images):
+            side = int(np.sqrt(len(image)))
+            ax.imshow(np.reshape(image, (side, side)), cmap="gray_r", vmin=0, vmax=100, interpolation="nearest")
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_color("0.8")
+        label = STYLES[name][3] if name in STYLES else name
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", labelpad=8)
+    fig.subplots_adjust(left=1.2 / (columns + 1.2), right=0.995, top=0.99, bottom=0.01, wspace=0.06, hspace=0.06)
+    return fig

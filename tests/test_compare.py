@@ -1,0 +1,182 @@
+"""The main job and the command line: rows, files, resuming, and one clear sentence for every wrong input."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from savi import compare, data
+from savi.__main__ import main
+from savi.data import Dataset
+
+SMALL = {
+    "epochs": 2, "steps": 2, "latent": 2, "hidden": [8], "batch": 10, "train_examples": 40, "test_examples": 12,
+    "iw_samples": 20, "gap_examples": 4,
+}  # fmt: skip
+FLAGS = [
+    word
+    for name, value in SMALL.items()
+    for word in ("--" + name.replace("_", "-"), *map(str, value if isinstance(value, list) else [value]))
+]
+ROW = {
+    "method", "seed", "neg_elbo", "reconstruction", "kl", "nll_iw", "amortization_gap", "ms_per_step", "train_seconds",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_images(monkeypatch):
+    """Random images in place of the glyphs, which take seconds to draw."""
+    rng = np.random.default_rng(0)
+    parts = [rng.random((n, 784), dtype=np.float32) ** 3 for n in (60, 20, 20)]
+    original = data.load
+    monkeypatch.setattr(
+        data, "load", lambda name, *a: Dataset(name, *parts) if name == "glyphs" else original(name, *a)
+    )
+
+
+def run(*arguments):
+    return main(["compare", "--quiet", *FLAGS, *map(str, arguments)])
+
+
+def without_times(rows):
+    return [{k: v for k, v in row.items() if k not in ("ms_per_step", "train_seconds")} for row in rows]
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A comparison of all methods over two seeds, run once: its folder."""
+    return tmp_path_factory.mktemp("whole") / "out"
+
+
+def test_every_method_gets_a_row_with_every_column_and_all_files_are_written(whole, capsys):
+    assert run("--out", whole, "--seeds", 0, 1) == 0
+    saved = results(whole)
+    assert {"settings", "rows"} <= set(saved)
+    assert [(row["method"], row["seed"]) for row in saved["rows"]] == [(m, s) for s in (0, 1) for m in compare.METHODS]
+    for row in saved["rows"]:
+        assert set(row) >= ROW
+        assert all(np.isfinite(row[key]) for key in ROW - {"method"})
+        assert row["neg_elbo"] == pytest.approx(row["reconstruction"] + row["kl"])
+    assert (whole / "results.csv").read_text().count("\n") == 1 + len(saved["rows"])
+    assert {"compare.png", "reconstructions.png"} <= {path.name for path in whole.iterdir()}
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in compare.METHODS) and "±" in printed
+    assert not list(whole.rglob("*.part"))
+
+
+def test_an_interrupted_comparison_resumes_to_the_same_numbers(whole, tmp_path, monkeypatch):
+    out, calls, gradient = tmp_path / "out", [0], compare.SAVAE.gradient
+
+    def interrupted(self, *arguments, **options):
+        calls[0] += 1
+        if calls[0] == 6:
+            raise KeyboardInterrupt
+        return gradient(self, *arguments, **options)
+
+    monkeypatch.setattr(compare.SAVAE, "gradient", interrupted)
+    assert run("--out", out, "--seeds", 0, 1) == 130
+    assert (out / "sa-vae-seed0" / "last.npz").exists()
+    assert run("--out", out, "--seeds", 0, 1, "--resume") == 0
+    if not (whole / "results.json").exists():
+        monkeypatch.setattr(compare.SAVAE, "gradient", gradient)
+        run("--out", whole, "--seeds", 0, 1)
+    assert without_times(results(out)["rows"]) == without_times(results(whole)["rows"])
+
+
+def test_the_order_and_company_of_methods_change_no_number(tmp_path):
+    assert run("--out", tmp_path / "a", "--methods", "vae", "svi") == 0
+    assert run("--out", tmp_path / "b", "--methods", "svi") == 0
+    assert without_times(results(tmp_path / "a")["rows"])[1:] == without_times(results(tmp_path / "b")["rows"])
+
+
+def test_a_folder_with_results_is_not_overwritten(tmp_path, capsys):
+    assert run("--out", tmp_path / "a", "--methods", "vae") == 0
+    before = (tmp_path / "a" / "results.json").read_bytes()
+    assert run("--out", tmp_path / "a", "--methods", "vae") == 2
+    assert "--resume" in capsys.readouterr().err
+    assert run("--out", tmp_path / "a", "--methods", "vae", "--resume", "--latent", 3) == 2
+    assert "latent" in capsys.readouterr().err
+    assert (tmp_path / "a" / "results.json").read_bytes() == before
+
+
+def test_without_out_the_next_free_folder_is_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert run("--methods", "vae", "--epochs", 1) == 0
+    assert run("--methods", "vae", "--epochs", 1, "--resume") == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["compare", "compare-2"]
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--methods", "vea"], ["vea", "sa-vae"]),
+        (["--data", "cifar"], ["cifar", "glyphs"]),
+        (["--epochs", "0"], ["epochs", ">= 1"]),
+        (["--batch", "0"], ["batch"]),
+        (["--latent", "0"], ["sizes"]),
+        (["--hidden", "-3"], ["sizes"]),
+        (["--steps", "-1"], ["steps", "-1"]),
+        (["--momentum", "1.5"], ["momentum", "1.5"]),
+        (["--step-size", "-1"], ["step_size"]),
+        (["--activation", "relu6"], ["relu6", "tanh"]),
+        (["--methods", "vae", "vae"], ["twice"]),
+        (["--samples", "0"], ["samples"]),
+        (["--learning-rate", "0"], ["learning_rate"]),
+        (["--seeds", "-1"], ["seed"]),
+    ],
+)
+def test_a_wrong_setting_gets_one_sentence_and_exit_code_2(arguments, words, tmp_path, capsys):
+    assert run("--out", tmp_path / "out", *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("savi: ") and error.count("\n") == 1
+    assert all(word in error for word in words), error
+
+
+def test_an_unwritable_folder_gets_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert run("--out", tmp_path / "file" / "out") == 2
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_diverging_run_names_method_and_step_and_keeps_what_is_there(tmp_path, capsys):
+    with np.errstate(all="ignore"):
+        assert run("--out", tmp_path / "out", "--methods", "vae", "svi", "--inner-clip", 0, "--step-size", 1e30) == 2
+    error = capsys.readouterr().err
+    assert "svi" in error and "step" in error and "finite" in error
+    assert len(results(tmp_path / "out")["rows"]) == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["data", "--help"]])
+def test_help_is_there(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 0
+    assert "savi" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["compare", "--no-such-flag"], ["compare", "--epochs", "many"], ["sing"]])
+def test_a_wrong_flag_ends_with_exit_code_2(arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+
+
+def test_data_list_and_fetch_speak_plainly(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("SAVI_CACHE", str(tmp_path))
+    assert main(["data", "list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("glyphs", "mnist", "omniglot"))
+    assert main(["data", "fetch", "cifar"]) == 2
+    assert "cifar" in capsys.readouterr().err
+
+
+def test_python_dash_m_savi_works():
+    done = subprocess.run([sys.executable, "-m", "savi", "data", "list"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "glyphs" in done.stdout
