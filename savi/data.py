@@ -322,4 +322,6 @@ def _where(name, folder):
 
 
 def _missing(name, files, folder):
-    return InputError(f"no {files} in {' or '.join(_folders(folder))}; expected what savi.data.fetch({name!r}) brings")
+    return InputError(
+        f"no {files} in {' or '.join(_folders(folder))}; expected what python -m savi data fetch {name} brings"
+    )
