@@ -59,6 +59,7 @@ class _Given:
         self.net, self.likelihood, self.size = decoder.net, decoder.likelihood, decoder.size
         self.x, self.keep, self.dtype = x, keep, theta.dtype
         self.layers = self.net.layers(theta[: self.net.size])
+        self.transposed, self._backward_passes = self.net.transposed(self.layers), 0
         self.eta = theta[self.net.size :]
         self._blocks = {}
 
@@ -88,15 +89,18 @@ class _Given:
         return self.likelihood.log_prob(self._by_example(record.output), self.x, self.eta)
 
     def backward(self, record):
+        self._backward_passes += 1
+        if self._backward_passes == 2:  # an inner loop: from now on copies pay
+            self.transposed = self.net.transposed(self.layers, copies=True)
         _, record.kept = self.likelihood.error(self._by_example(record.output), self.x, self.eta)
-        return self._by_example(self.net.backward(self.layers, record))
+        return self._by_example(self.net.backward(self.transposed, record))
 
     def tangent(self, record, z_dot):
         dot = record.block.tangent_record(record.slot)
         self._by_example_input(dot)[...] = z_dot
         out_dot = self._by_example(self.net.tangent(self.layers, record, dot))
         self.likelihood.tangent(self._by_example(record.output), record.kept, self.x, self.eta, out_dot)
-        return self._by_example(self.net.tangent_backward(self.layers, record, dot)), dot
+        return self._by_example(self.net.tangent_backward(self.transposed, record, dot)), dot
 
     def param_sum(self):
         return _DecoderSum(self)

@@ -82,8 +82,8 @@ def find(method):
 def product(f, evaluation, v, method="exact", **options):
     """H v at an evaluation of f: Product.lam is H_{lam,lam} v (B, 2D); f.theta_sum().add(product) sums H_{theta,lam} v.
 
-    method: a name in METHODS or a function of (f, evaluation, v). options: r, the difference step of "forward",
-    "central" and "complex": a number, one per example (B,), or a function (lam, v) -> (B,) such as `scaled_step`.
+    method: a name in METHODS or a function of (f, evaluation, v). options: r, the difference step: for "complex" a
+    number, for "forward" and "central" also one per example (B,) or a function (lam, v) -> (B,) such as `scaled_step`.
     """
     return find(method)(f, evaluation, v, **options)
 

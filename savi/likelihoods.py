@@ -13,6 +13,7 @@ import numpy as np
 
 from .files import InputError
 from .gaussian import LOG_2PI
+from .memory import empty
 
 
 def softplus(a):
@@ -56,13 +57,16 @@ class Bernoulli(_Likelihood):
     def error(self, out, x, eta=None):
         out *= 0.5
         np.tanh(out, out=out)
-        out *= -0.5
-        out += x - 0.5  # x - sigmoid(a), as sigmoid(a) = (1 + tanh(a / 2)) / 2
+        out += 1
+        out *= -0.5  # -sigmoid(a), as sigmoid(a) = (1 + tanh(a / 2)) / 2
+        out += x
         return out, None
 
     def tangent(self, error, kept, x, eta, out_dot):
-        p = x - error
-        out_dot *= p * (p - 1)
+        p = np.subtract(x, error, out=empty(error.shape, error.dtype))  # sigmoid(a)
+        out_dot *= p
+        p -= 1
+        out_dot *= p
         return out_dot
 
 

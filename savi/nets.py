@@ -15,6 +15,7 @@ import numpy as np
 
 from .files import InputError
 from .likelihoods import softplus
+from .memory import empty
 
 ROWS_PER_BLOCK = 512  # enough rows for a matrix product to run at full speed, few enough to bound the memory
 
@@ -55,8 +56,8 @@ class Block:
 
     def __init__(self, sizes, slots, rows, dtype, last=1):
         self.sizes, self.slots, self.rows, self.dtype = sizes, slots, rows, dtype
-        self.inputs = [np.empty((slots, rows, n + 1), dtype) for n in sizes[:-1]]
-        self.deltas = [np.empty((slots, rows, n), dtype) for n in sizes[1:]]
+        self.inputs = [empty((slots, rows, n + 1), dtype) for n in sizes[:-1]]
+        self.deltas = [empty((slots, rows, n), dtype) for n in sizes[1:]]
         for h in self.inputs:
             h[..., -1] = last
         self.used = 0
@@ -131,6 +132,12 @@ class MLP:
             start += n * m
         return views
 
+    @staticmethod
+    def transposed(layers, copies=False):
+        """W^T (out, in) of each layer, as views, or as copies: quicker products, where many backward passes follow."""
+        views = [layer[:-1].T for layer in layers]
+        return [np.ascontiguousarray(W_T) for W_T in views] if copies else views
+
     def block(self, rows, dtype, slots=1):
         return Block(self.sizes, slots, rows, dtype)
 
@@ -142,12 +149,12 @@ class MLP:
             self.activation.apply(a)
         return np.matmul(record.inputs[-1], layers[-1], out=record.output)
 
-    def backward(self, layers, record):
+    def backward(self, transposed, record):
         """d input (rows, in); needs d output in record.output, completes the record's deltas."""
-        for l in range(len(layers) - 1, 0, -1):
-            delta = np.matmul(record.deltas[l], layers[l][:-1].T, out=record.deltas[l - 1])
+        for l in range(len(transposed) - 1, 0, -1):
+            delta = np.matmul(record.deltas[l], transposed[l], out=record.deltas[l - 1])
             delta *= self.activation.slope(record.inputs[l][:, :-1])
-        return record.deltas[0] @ layers[0][:-1].T
+        return record.deltas[0] @ transposed[0]
 
     def tangent(self, layers, record, dot):
         """R{forward}: the output's tangent (rows, out), in dot.output; needs dot.x and a completed record."""
@@ -159,13 +166,13 @@ class MLP:
             a_dot *= self.activation.slope(h)
         return np.matmul(dot.inputs[-1][:, :-1], layers[-1][:-1], out=dot.output)
 
-    def tangent_backward(self, layers, record, dot):
+    def tangent_backward(self, transposed, record, dot):
         """R{backward}: R{d input} (rows, in); needs R{d output} in dot.output, completes dot's deltas."""
-        for l in range(len(layers) - 1, 0, -1):
-            back = dot.deltas[l] @ layers[l][:-1].T
+        for l in range(len(transposed) - 1, 0, -1):
+            back = dot.deltas[l] @ transposed[l]
             back *= self.activation.slope(record.inputs[l][:, :-1])
             dot.deltas[l - 1] += back
-        return dot.deltas[0] @ layers[0][:-1].T
+        return dot.deltas[0] @ transposed[0]
 
     def __call__(self, params, x):
         """The output (..., out) for x (..., in)."""
@@ -181,7 +188,7 @@ class MLP:
     def grad(self, params, record, d_output):
         """d params (size,) from d output (rows, out) and the record of the forward pass that ran."""
         record.output[...] = d_output
-        self.backward(self.layers(params), record)
+        self.backward(self.transposed(self.layers(params)), record)
         return ParamSum(self, params.dtype).add(record).value()
 
 
@@ -228,7 +235,9 @@ class ParamSum:
                 if not same:
                     rows = np.array([np.broadcast_to(w, left.rows) for w in weights], self.total.dtype)
                     delta = delta * rows[..., None]
-                product = h.reshape(-1, h.shape[-1]).T @ delta.reshape(-1, delta.shape[-1])
+                product = np.matmul(
+                    h.reshape(-1, h.shape[-1]).T, delta.reshape(-1, delta.shape[-1]), out=empty(layer.shape, layer.dtype)
+                )
                 if same and weights[0] != 1:
                     product *= weights[0]
                 layer += product

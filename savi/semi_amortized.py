@@ -59,7 +59,7 @@ class SAVAE(AmortizedMethod):
         self.product = find(hvp)
 
     def _own_settings(self):
-        return super()._own_settings() | {"hvp": getattr(self.product, "__name__", repr(self.product))}
+        return super()._own_settings() | {"hvp": getattr(self.product, "__name__", self.product)}
 
     def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
         """loss f(lam_K) (B,), d_theta (P,), d_phi (Q,), summed over the batch.

@@ -6,6 +6,7 @@ gives, bit for bit, the numbers of an uninterrupted one: nothing but the paramet
 
 import json
 import os
+import re
 import time
 from typing import NamedTuple
 
@@ -84,13 +85,11 @@ def fit(model, method, data, epochs=10, seed=0, *, out=None, resume=False, progr
                 run.show(bar, state)
             else:
                 state = run.judged(state._replace(epoch=state.epoch + 1, step=0))
-                if path is not None:
-                    run.save(path, state)
-                    if state.best_theta is state.theta:
-                        run.save(os.path.join(out, "best.npz"), state)
+                if out is not None:
+                    run.save(out, state)
     except KeyboardInterrupt:
-        if path is not None:
-            run.save(path, state)
+        if out is not None:
+            run.save(out, state)
         raise
     finally:
         bar.close()
@@ -105,36 +104,39 @@ class _Run:
         self, model, method, data, seed, batch=50, learning_rate=1e-3, warmup_epochs=0, beta_start=0.1, clip=5.0,
         binarize=None, dtype=np.float32, valid_examples=500, monitor=None,
     ):  # fmt: skip
-        self.model, self.method, self.seed, self.batch = model, method, seed, batch
-        self.optimizer, self.warmup_epochs, self.beta_start, self.clip = (
-            Adam(learning_rate),
-            warmup_epochs,
-            beta_start,
-            clip,
-        )
-        self.dtype, self.seconds, self._drawn = np.dtype(dtype), [], None
-        self.train = np.asarray(getattr(data, "train", data))
-        expect("batch", batch, batch >= 1, "a whole number >= 1")
-        expect("seed", seed, seed >= 0 and seed == int(seed), "a whole number >= 0")
+        expect("batch", batch, batch >= 1 and batch % 1 == 0, "a whole number >= 1")
+        expect("seed", seed, seed >= 0 and seed % 1 == 0, "a whole number >= 0")
         expect("learning_rate", learning_rate, learning_rate > 0, "> 0")
         expect("warmup_epochs", warmup_epochs, warmup_epochs >= 0, ">= 0")
+        expect("beta_start", beta_start, beta_start >= 0, ">= 0")
+        expect("clip", clip, clip is None or clip > 0, "None or > 0")
+        self.model, self.method, self.seed, self.batch = model, method, int(seed), int(batch)
+        self.optimizer, self.clip = Adam(float(learning_rate)), None if clip is None else float(clip)
+        self.warmup_epochs, self.beta_start = float(warmup_epochs), float(beta_start)
+        self.dtype, self.seconds, self._drawn = np.dtype(dtype), [], None
+        self.train = np.asarray(getattr(data, "train", data))
         if self.train.ndim < 2 or not len(self.train):
             raise InputError(f"the training data have shape {self.train.shape}; expected (N, M) with N >= 1")
         _check_support(model, self.train)
         self.binarize = _is_grey_bernoulli(model, self.train) if binarize is None else binarize
         judges = {"valid": data.valid[:valid_examples]} if len(getattr(data, "valid", ())) else {}
         judges |= monitor or {}
+        for x in judges.values():
+            _check_support(model, np.asarray(x))
         self.judges = {
             name: self._binary(np.asarray(x, self.dtype), JUDGE, i) for i, (name, x) in enumerate(judges.items())
         }
-        self.steps = -(-len(self.train) // batch)
+        self.steps = -(-len(self.train) // self.batch)
 
     def describe(self):
         """The settings that a checkpoint must share with the run that resumes from it."""
+        prior = getattr(self.model, "prior", np.zeros(0))
         return {
-            "model": repr(self.model), "method": repr(self.method), "examples": len(self.train), "seed": self.seed,
-            "batch": self.batch, "optimizer": repr(self.optimizer), "warmup_epochs": self.warmup_epochs,
-            "beta_start": self.beta_start, "clip": self.clip, "binarize": bool(self.binarize), "dtype": self.dtype.name,
+            "model": _text(self.model), "kl": _text(getattr(self.model, "kl", None)),
+            "prior": prior.tolist() if prior.any() else None, "method": _text(self.method),
+            "examples": len(self.train), "binarize": bool(self.binarize), "seed": self.seed, "batch": self.batch,
+            "optimizer": repr(self.optimizer), "warmup_epochs": self.warmup_epochs, "beta_start": self.beta_start,
+            "clip": self.clip, "dtype": self.dtype.name,
         }  # fmt: skip
 
     def initial(self):
@@ -211,14 +213,16 @@ class _Run:
         )
         bar.update()
 
-    def save(self, path, state):
-        """The whole state in one file, replaced at once."""
+    def save(self, out, state):
+        """best.npz, the best parameters, and last.npz, the whole state, each replaced at once."""
         arrays = {name: getattr(state, name) for name in ("theta", "phi", "best_theta", "best_phi")}
         for name in ("theta_state", "phi_state"):
             arrays |= {f"{name}_{i}": np.asarray(part) for i, part in enumerate(getattr(state, name))}
         rest = {"epoch": state.epoch, "step": state.step, "loss": state.loss, "history": state.history}
         meta = json.dumps({"settings": self.describe(), "state": rest})
-        with replacing(path) as file:
+        with replacing(os.path.join(out, "best.npz")) as file:
+            np.savez(file, theta=state.best_theta, phi=state.best_phi)
+        with replacing(os.path.join(out, "last.npz")) as file:
             np.savez(file, **arrays, seconds=np.array(self.seconds), meta=np.array(meta))
 
     def load(self, path):
@@ -259,6 +263,11 @@ def _progress_bar(name, total, done, progress):
     from tqdm import tqdm
 
     return tqdm(total=total, initial=done, desc=name, unit="step", disable=None if progress is None else not progress)
+
+
+def _text(thing):
+    """repr(thing) without memory addresses, which differ from run to run."""
+    return re.sub(" at 0x[0-9a-f]+", "", repr(thing))
 
 
 def _exists(path):

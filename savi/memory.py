@@ -1,0 +1,69 @@
+"""Large arrays that are handed out again once nobody refers to them.
+
+An allocation above 128 KiB is fresh pages from the system, and touching each costs a page fault, every time. `empty`
+keeps the memory of large arrays and gives it out again when the last array, view or slice of it is gone - which CPython's
+reference counts tell exactly, so that nobody can see the difference but in time. At most LIMIT bytes are kept.
+"""
+
+import math
+import sys
+import threading
+
+import numpy as np
+
+SMALL = 1 << 17  # below this an allocation is cheap
+LIMIT = 1 << 29
+ALIGNMENT = 64
+
+_buffers = {}  # size in bytes: buffers of that size, in use or not
+_total = 0
+_lock = threading.Lock()
+
+
+def _references(buffers, i):
+    return sys.getrefcount(buffers[i])
+
+
+_UNUSED = _references([np.empty(1)], 0)  # what it counts for a buffer that only the list refers to
+
+
+def empty(shape, dtype):
+    """An uninitialised array, C-contiguous, like np.empty(shape, dtype); large ones may be memory used before."""
+    dtype = np.dtype(dtype)
+    size = dtype.itemsize * math.prod(shape)
+    if size < SMALL:
+        return np.empty(shape, dtype)
+    with _lock:
+        buffer = _take(size + ALIGNMENT)
+        start = -buffer.ctypes.data % ALIGNMENT
+        return buffer[start : start + size].view(dtype).reshape(shape)
+
+
+def _take(size):
+    global _total
+    same = _buffers.setdefault(size, [])
+    for i in range(len(same)):
+        if _references(same, i) == _UNUSED:
+            return same[i]
+    if _total + size > LIMIT:
+        _forget()
+    same = _buffers.setdefault(size, [])
+    same.append(np.empty(size, np.uint8))
+    _total += size
+    return same[-1]
+
+
+def _forget():
+    """Let go of all buffers that nobody uses."""
+    global _total
+    for size, same in list(_buffers.items()):
+        _buffers[size] = [same[i] for i in range(len(same)) if _references(same, i) > _UNUSED]
+        _total -= size * (len(same) - len(_buffers[size]))
+        if not _buffers[size]:
+            del _buffers[size]
+
+
+def clear():
+    """Forget all unused buffers."""
+    with _lock:
+        _forget()

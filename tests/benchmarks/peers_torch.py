@@ -1,0 +1,229 @@
+"""The PyTorch side of the benchmark: eager, in three forms of the SA-VAE step.
+
+The mathematics is the project's own ([E2], [E3], [E8], [E11], Algorithm 1 of [SA]); the arrays are CPU tensors.
+Decoder D-H-H-M and encoder M-H-H-2D, both tanh; theta and phi flat, layer by layer: W (in, out) in C order, then b.
+theta (P,), phi (Q,), lam (B, 2D) = [mu, log_var], x (B, M) in {0, 1}, noise (K+1, S, B, D) unless said otherwise.
+Gradients with respect to theta and phi are sums over the batch.
+"""
+
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+
+NAME = "PyTorch"
+CHUNK_ROWS = 250  # decoder rows of one chunk of importance samples: they stay in the cache
+
+
+def set_threads(n):
+    """Use n threads; works at any time."""
+    torch.set_num_threads(n)
+
+
+def to_device(array):
+    return torch.tensor(array)
+
+
+def to_numpy(tensor):
+    return tensor.numpy()
+
+
+def setup(H, K, dtype, alpha, gamma, beta=1.0, D=32, M=784):
+    """The operations for one setting; the dtype is that of the tensors given to them."""
+    return Peer(H, K, alpha, gamma, beta, D, M)
+
+
+def split(flat, sizes, leaves=False):
+    """[W, b, W, b, …], views of the flat vector; leaves: to be differentiated (each, rather than the vector: faster)."""
+    parts, start = [], 0
+    for rows, columns in zip(sizes[:-1], sizes[1:]):
+        middle = start + rows * columns
+        parts += [flat[start:middle].view(rows, columns), flat[middle : middle + columns]]
+        start = middle + columns
+    return [part.detach().requires_grad_() for part in parts] if leaves else parts
+
+
+def join(parts):
+    return torch.cat([part.reshape(-1) for part in parts])
+
+
+def mlp(parts, h):
+    for W, b in zip(parts[:-2:2], parts[1:-2:2]):
+        h = torch.tanh(torch.addmm(b, h, W))
+    return torch.addmm(parts[-1], h, parts[-2])
+
+
+def one_minus_square(h):
+    return torch.mul(h, h).neg_().add_(1)
+
+
+class Peer:
+    def __init__(self, H, K, alpha, gamma, beta, D, M):
+        self.K, self.alpha, self.gamma, self.beta = K, alpha, gamma, beta
+        self.decoder, self.encoder = (D, H, H, M), (M, H, H, 2 * D)
+
+    def _loss(self, parts, lam, x, noise):
+        """f [E2] with [E3], [E8]: (B,)."""
+        mu, log_var = lam.chunk(2, 1)
+        z = mu + torch.exp(log_var / 2) * noise
+        logits = mlp(parts, z.flatten(0, 1)).view(*noise.shape[:2], -1)
+        errors = binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none")
+        return errors.sum(2).mean(0) + self.beta * self._kl(mu, log_var)
+
+    def _kl(self, mu, log_var):
+        return 0.5 * (torch.exp(log_var) + mu * mu - 1 - log_var).sum(1)
+
+    def savae_step(self, theta, phi, x, noise):
+        """Loss (B,), dL/dtheta, dL/dphi: Algorithm 1 unrolled with create_graph, differentiated by autograd."""
+        decoder, encoder = split(theta, self.decoder, leaves=True), split(phi, self.encoder, leaves=True)
+        lam = mlp(encoder, x)
+        v = torch.zeros_like(lam)
+        for k in range(self.K):
+            (d_lam,) = torch.autograd.grad(self._loss(decoder, lam, x, noise[k]).sum(), lam, create_graph=True)
+            v = self.gamma * v - d_lam
+            lam = lam + self.alpha * v
+        loss = self._loss(decoder, lam, x, noise[self.K])
+        gradients = torch.autograd.grad(loss.sum(), decoder + encoder)
+        return loss.detach(), join(gradients[: len(decoder)]), join(gradients[len(decoder) :])
+
+    def vae_step(self, theta, phi, x, noise):
+        """The same for K = 0; the last noise is used."""
+        decoder, encoder = split(theta, self.decoder, leaves=True), split(phi, self.encoder, leaves=True)
+        loss = self._loss(decoder, mlp(encoder, x), x, noise[-1])
+        gradients = torch.autograd.grad(loss.sum(), decoder + encoder)
+        return loss.detach(), join(gradients[: len(decoder)]), join(gradients[len(decoder) :])
+
+    @torch.no_grad()
+    def _gradient(self, parts, lam, x, noise):
+        """grad_lam f [E11] and the record of the pass, in place where it can be."""
+        W1, b1, W2, b2, W3, b3 = parts
+        mu, log_var = lam.chunk(2, 1)
+        spread = torch.exp(log_var / 2).mul(noise)
+        z = (mu + spread).flatten(0, 1)
+        h1 = torch.addmm(b1, z, W1).tanh_()
+        h2 = torch.addmm(b2, h1, W2).tanh_()
+        logits = torch.addmm(b3, h2, W3)
+        p = logits.sigmoid()
+        d3 = (p.view(len(noise), -1, p.shape[1]) - x).flatten(0, 1)
+        if len(noise) > 1:
+            d3 /= len(noise)
+        s1, s2 = one_minus_square(h1), one_minus_square(h2)
+        d2 = torch.mm(d3, W3.t()).mul_(s2)
+        d1 = torch.mm(d2, W2.t()).mul_(s1)
+        dz = torch.mm(d1, W1.t()).view(noise.shape)
+        variance = torch.exp(log_var)
+        d_mu = torch.add(dz.sum(0), mu, alpha=self.beta)
+        d_log_var = (dz * spread).sum(0).add_(variance - 1, alpha=self.beta).mul_(0.5)
+        return torch.cat([d_mu, d_log_var], 1), (z, h1, h2, d1, d2, d3, p, s1, s2, dz, spread, variance), logits
+
+    @torch.no_grad()
+    def _tangent(self, parts, record, v):
+        """H_{lam,lam} v and the tangents of the record (R-operator)."""
+        W1, _, W2, _, W3, _ = parts
+        _, h1, h2, d1, d2, _, p, s1, s2, dz, spread, variance = record
+        v_mu, v_log_var = v.chunk(2, 1)
+        spread_dot = (0.5 * v_log_var).mul(spread)
+        z_dot = (v_mu + spread_dot).flatten(0, 1)
+        a1_dot = z_dot @ W1
+        h1_dot = a1_dot * s1
+        a2_dot = h1_dot @ W2
+        h2_dot = a2_dot * s2
+        d3_dot = torch.mm(h2_dot, W3).mul_(p - p * p)
+        if len(spread) > 1:
+            d3_dot /= len(spread)
+        d2_dot = torch.mm(d3_dot, W3.t()).mul_(s2).addcmul_(d2 * h2, a2_dot, value=-2)
+        d1_dot = torch.mm(d2_dot, W2.t()).mul_(s1).addcmul_(d1 * h1, a1_dot, value=-2)
+        dz_dot = torch.mm(d1_dot, W1.t()).view(spread.shape)
+        h_mu = torch.add(dz_dot.sum(0), v_mu, alpha=self.beta)
+        h_log_var = (dz_dot * spread).addcmul_(dz, spread_dot).sum(0).addcmul_(variance, v_log_var, value=self.beta)
+        return torch.cat([h_mu, h_log_var.mul_(0.5)], 1), (z_dot, h1_dot, h2_dot, d1_dot, d2_dot, d3_dot)
+
+    @torch.no_grad()
+    def _add(self, theta_bar, inputs, deltas, weight):
+        """theta_bar += weight * sum over rows of inputs^T deltas, layer by layer [E13]."""
+        for W, b, h, d in zip(theta_bar[::2], theta_bar[1::2], inputs, deltas):
+            W.addmm_(h.t(), d, alpha=weight)
+            if b is not None:
+                b.add_(d.sum(0), alpha=weight)
+
+    @torch.no_grad()
+    def _value(self, parts, lam, x, noise):
+        """Loss (B,), grad_lam f and grad_theta f of one pass."""
+        d_lam, record, logits = self._gradient(parts, lam, x, noise)
+        logits = logits.view(*noise.shape[:2], -1)
+        loss = (softplus(logits) - x * logits).sum(2).mean(0) + self.beta * self._kl(*lam.chunk(2, 1))
+        return loss, d_lam, [part for h, d in zip(record[:3], record[3:6]) for part in (h.t() @ d, d.sum(0))]
+
+    def loss_gradient(self, theta, lam, x, noise):
+        """Loss (B,), d_lam (B, 2D), d_theta (P,); noise (S, B, D)."""
+        loss, d_lam, d_theta = self._value(split(theta, self.decoder), lam, x, noise)
+        return loss, d_lam, join(d_theta)
+
+    @torch.no_grad()
+    def _forward(self, parts, lam, x, noise):
+        """The K steps: lam_K, and each step's lam, gradient and record."""
+        v, steps = torch.zeros_like(lam), []
+        for k in range(self.K):
+            d_lam, record, _ = self._gradient(parts, lam, x, noise[k])
+            steps.append((lam, d_lam, record))
+            v = self.gamma * v - d_lam
+            lam = torch.add(lam, v, alpha=self.alpha)
+        return lam, steps
+
+    def svi_run(self, theta, lam0, x, noise):
+        """lam_K."""
+        return self._forward(split(theta, self.decoder), lam0, x, noise)[0]
+
+    def _byhand(self, theta, phi, x, noise, product):
+        """Algorithm 1, forward and backward; product(parts, k, step, v, theta_bar) subtracts H_{theta,lam} v, gives H_{lam,lam} v."""
+        decoder, encoder = split(theta, self.decoder), split(phi, self.encoder, leaves=True)
+        lam0 = mlp(encoder, x)
+        lam, steps = self._forward(decoder, lam0.detach(), x, noise)
+        loss, lam_bar, theta_bar = self._value(decoder, lam, x, noise[self.K])
+        v_bar = torch.zeros_like(lam_bar)
+        for k in reversed(range(self.K)):
+            v_bar = torch.add(v_bar, lam_bar, alpha=self.alpha)
+            lam_bar = lam_bar - product(decoder, k, steps[k], v_bar, theta_bar)
+            v_bar = self.gamma * v_bar
+        return loss, join(theta_bar), join(torch.autograd.grad(lam0, encoder, lam_bar))
+
+    def savae_step_byhand(self, theta, phi, x, noise):
+        """The same as savae_step, Algorithm 1 written out with exact products."""
+
+        def product(parts, k, step, v, theta_bar):
+            record = step[2]
+            h_lam, tangents = self._tangent(parts, record, v)
+            self._add(theta_bar, record[:3], tangents[3:], -1)
+            for W, h_dot, d in zip(theta_bar[::2], tangents[:3], record[3:6]):
+                W.addmm_(h_dot.t(), d, alpha=-1)
+            return h_lam
+
+        return self._byhand(theta, phi, x, noise, product)
+
+    def savae_step_finite(self, theta, phi, x, noise, r=1e-5):
+        """The same with forward differences of step r, as [SA] does."""
+
+        def product(parts, k, step, v, theta_bar):
+            lam, d_lam, record = step
+            d_moved, moved, _ = self._gradient(parts, lam + r * v, x, noise[k])
+            self._add(theta_bar, moved[:3], moved[3:6], -1 / r)
+            self._add(theta_bar, record[:3], record[3:6], 1 / r)
+            return (d_moved - d_lam) / r
+
+        return self._byhand(theta, phi, x, noise, product)
+
+    @torch.no_grad()
+    def importance(self, theta, lam, x, samples, noise=None, seed=0):
+        """log (1/S) sum_s p(x, z_s) / q(z_s) [E5]: (B,), streamed in chunks; noise (samples, B, D) or drawn from seed."""
+        W1, b1, W2, b2, W3, b3 = parts = split(theta, self.decoder)
+        mu, log_var = lam.chunk(2, 1)
+        generator = torch.Generator().manual_seed(seed)
+        chunk = max(1, CHUNK_ROWS // len(x))
+        total = torch.full_like(lam[:, 0], -torch.inf)
+        for start in range(0, samples, chunk):
+            shape = (min(chunk, samples - start), *mu.shape)
+            e = torch.randn(shape, dtype=lam.dtype, generator=generator) if noise is None else noise[start : start + chunk]
+            z = mu + torch.exp(log_var / 2) * e
+            logits = mlp(parts, z.flatten(0, 1))
+            log_px = (logits.view(*shape[:2], -1) * x).sum(2) - softplus(logits).sum(1).view(shape[:2])
+            log_w = log_px + 0.5 * (e * e - z * z + log_var).sum(2)
+            total = torch.logaddexp(total, log_w.logsumexp(0))
+        return total - torch.log(torch.tensor(samples, dtype=lam.dtype))

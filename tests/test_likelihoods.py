@@ -1,0 +1,339 @@
+"""Likelihoods against enumeration and quadrature, then against autograd, then against the complex step.  [E7]-[E9]"""
+
+import itertools
+import math
+
+import autograd
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from savi import reference
+from savi.files import InputError
+from savi.likelihoods import Bernoulli, Gaussian, Multinomial, softplus
+from savi.testing import arrays, assert_close, check_density, check_gradient, likelihoods, observations, sizes
+
+ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
+DISCRETE = [Bernoulli(), Multinomial()]
+COUNTS = 4  # n of the multinomials that are enumerated
+
+
+def width(likelihood, data_dim):
+    """How many outputs the network needs."""
+    return 2 * data_dim if likelihood.data_dim(4) == 2 else data_dim
+
+
+@st.composite
+def cases(draw, extreme=False):
+    """(likelihood, out (S, B, O), x (B, M), eta (E,), out_dot (S, B, O))."""
+    likelihood = draw(likelihoods)
+    S, B, M = draw(sizes), draw(sizes), draw(sizes)
+    shape = (S, B, width(likelihood, M))
+    extremes = () if not extreme else (-12.0, 12.0) if isinstance(likelihood, Gaussian) else (-1e4, 1e4)
+    out, out_dot = draw(arrays(shape, extremes=extremes)), draw(arrays(shape))
+    return likelihood, out, draw(observations(likelihood, B, M)), draw(arrays((likelihood.size(M),))), out_dot
+
+
+def support(likelihood, data_dim):
+    """Every x of a discrete likelihood: all binary vectors, or all vectors of COUNTS counts."""
+    if isinstance(likelihood, Bernoulli):
+        return np.array(list(itertools.product([0.0, 1.0], repeat=data_dim)))
+    counts = itertools.product(range(COUNTS + 1), repeat=data_dim)
+    return np.array([c for c in counts if sum(c) == COUNTS], dtype=float)
+
+
+def log_mass(likelihood, out, x):
+    """log p(x | out) of each row of x, the count coefficient of a Multinomial added back."""
+    coefficient = 0.0
+    if isinstance(likelihood, Multinomial):
+        coefficient = [math.lgamma(sum(row) + 1) - sum(math.lgamma(c + 1) for c in row) for row in x]
+    return likelihood.log_prob(out, x) + np.array(coefficient)
+
+
+def error_of(likelihood, out, x, eta=None):
+    """The error alone; `error` writes over its argument."""
+    return likelihood.error(out.copy(), x, eta)[0]
+
+
+def tangent_of(likelihood, out, x, eta, out_dot):
+    """The error's tangent alone."""
+    error, kept = likelihood.error(out.copy(), x, eta)
+    return likelihood.tangent(error, kept, x, eta, out_dot.copy())
+
+
+# --- by enumeration and quadrature --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("likelihood", DISCRETE, ids=repr)
+@given(data=st.data())
+def test_probabilities_sum_to_one_over_the_support(likelihood, data):
+    M = data.draw(sizes)
+    out = data.draw(arrays((M,), extremes=(-1e4, 1e4)))
+    check_density(lambda x: log_mass(likelihood, out, x), support=support(likelihood, M), rtol=1e-12)
+
+
+@pytest.mark.parametrize("likelihood", ALL[2:], ids=repr)
+@pytest.mark.parametrize("data_dim", [1, 2])
+def test_the_gaussian_integrates_to_one(likelihood, data_dim):
+    mu, log_var = np.array([0.7, -1.0])[:data_dim], np.array([0.4, -0.9])[:data_dim]
+    out = np.concatenate([mu, log_var]) if likelihood.variance == "from_z" else mu
+    grid = [np.linspace(m - 15, m + 15, 601) for m in mu]
+    check_density(lambda x: likelihood.log_prob(out, x, log_var[: likelihood.size(data_dim)]), grid=grid, rtol=1e-9)
+
+
+@pytest.mark.parametrize("likelihood", DISCRETE, ids=repr)
+@given(data=st.data())
+@settings(max_examples=50)
+def test_mean_error_and_tangent_are_the_moments_of_the_enumerated_distribution(likelihood, data):
+    M = data.draw(sizes)
+    out, v = data.draw(arrays((M,))), data.draw(arrays((M,)))
+    x = support(likelihood, M)
+    p = np.exp(log_mass(likelihood, out, x))[:, None]
+    n = COUNTS if isinstance(likelihood, Multinomial) else 1
+    outs = np.tile(out, (len(x), 1))
+    error = error_of(likelihood, outs, x)
+    tangent = tangent_of(likelihood, outs, x, np.zeros(0), np.tile(v, (len(x), 1)))
+    assert_close((p * x).sum(axis=0), n * likelihood.mean(out), rtol=1e-12, name="the mean")
+    assert_close((p * error).sum(axis=0), np.zeros(M), atol=1e-12, name="the mean of the score")
+    fisher = (p * error * (error @ v)[:, None]).sum(axis=0)  # E[score score^T] v = -E[Hessian] v
+    assert_close((p * tangent).sum(axis=0), -fisher, rtol=1e-12, atol=1e-12, name="the Fisher information")
+
+
+@pytest.mark.parametrize("likelihood", ALL[2:], ids=repr)
+@given(data=st.data())
+@settings(max_examples=30)
+def test_the_gaussian_is_the_textbook_product_over_dimensions(likelihood, data):
+    M = data.draw(sizes)
+    x, mu, log_var = data.draw(arrays((3, M)))
+    out = np.concatenate([mu, log_var]) if likelihood.variance == "from_z" else mu
+    eta = log_var[: likelihood.size(M)]
+    if likelihood.variance == "global":
+        log_var = np.full(M, eta[0])
+    expected = sum(
+        -math.log(2 * math.pi * math.exp(v)) / 2 - (a - m) ** 2 / (2 * math.exp(v)) for a, m, v in zip(x, mu, log_var)
+    )
+    assert_close(likelihood.log_prob(out, x, eta), expected, rtol=1e-12, atol=1e-12)
+    assert_close(likelihood.mean(out, eta), mu)
+
+
+# --- against autograd ---------------------------------------------------------------------------------------------------
+
+
+@given(case=cases(extreme=True))
+@settings(max_examples=60)
+def test_log_prob_and_error_are_the_references(case):
+    likelihood, out, x, eta, _ = case
+    expected = reference.log_prob(likelihood, out, x, eta)
+    atol = 1e-12 * (1 + np.abs(expected).max())
+    assert_close(likelihood.log_prob(out, x, eta), expected, rtol=1e-9, atol=atol)
+    d_out, d_eta = autograd.grad(lambda out, eta: anp.sum(reference.log_prob(likelihood, out, x, eta)), (0, 1))(
+        out, eta
+    )
+    error = error_of(likelihood, out, x, eta)
+    assert_close(error, d_out, rtol=1e-9, atol=atol, name="error")
+    assert_close(likelihood.eta_error(error, eta).sum(axis=(0, 1)), d_eta, rtol=1e-9, atol=atol, name="eta_error")
+
+
+@given(case=cases(extreme=True))
+@settings(max_examples=60)
+def test_tangents_are_the_references(case):
+    likelihood, out, x, eta, out_dot = case
+
+    def along(out, eta):
+        d_out = autograd.grad(lambda out: anp.sum(reference.log_prob(likelihood, out, x, eta)))(out)
+        return anp.sum(d_out * out_dot)
+
+    h_out, h_eta = autograd.grad(along, (0, 1))(out, eta)
+    error, error_dot = error_of(likelihood, out, x, eta), tangent_of(likelihood, out, x, eta, out_dot)
+    atol = 1e-12 * (1 + np.abs(error).max())
+    assert_close(error_dot, h_out, rtol=1e-9, atol=atol, name="tangent")
+    eta_dot = likelihood.eta_tangent(error, error_dot, eta).sum(axis=(0, 1))
+    assert_close(eta_dot, h_eta, rtol=1e-9, atol=atol, name="eta_tangent")
+
+
+@given(logits=arrays((2, 3), -4, 4), x=observations(Bernoulli(), 2, 3))
+def test_the_error_of_logits_is_the_error_of_the_mean_through_the_sigmoid(logits, x):
+    mu = 1 / (1 + np.exp(-logits))
+
+    def log_px(mu):
+        return anp.sum(x * anp.log(mu) + (1 - x) * anp.log(1 - mu))
+
+    e_x = autograd.grad(log_px)(mu)
+    assert_close(e_x, (x - mu) / (mu * (1 - mu)), rtol=1e-9, name="e_x with respect to mu_x")
+    assert_close(error_of(Bernoulli(), logits, x), e_x * mu * (1 - mu), rtol=1e-9, name="e_x with respect to a")
+
+
+# --- against the complex step -------------------------------------------------------------------------------------------
+
+
+@given(case=cases())
+@settings(max_examples=50)
+def test_errors_agree_by_complex_step(case):
+    likelihood, out, x, eta, _ = case
+    error = error_of(likelihood, out, x, eta)
+    check_gradient(lambda out: likelihood.log_prob(out, x, eta), out, error, "complex", atol=1e-12)
+    d_eta = likelihood.eta_error(error, eta).sum(axis=(0, 1))
+    check_gradient(lambda eta: likelihood.log_prob(out, x, eta), eta, d_eta, "complex", atol=1e-12)
+
+
+@given(case=cases())
+@settings(max_examples=50)
+def test_tangents_agree_by_complex_step(case):
+    likelihood, out, x, eta, out_dot = case
+    error, error_dot = error_of(likelihood, out, x, eta), tangent_of(likelihood, out, x, eta, out_dot)
+    moved = error_of(likelihood, out + 1e-20j * out_dot, x, eta)
+    assert_close(error_dot, moved.imag / 1e-20, rtol=1e-12, atol=1e-12, name="tangent")
+    eta_dot = likelihood.eta_error(moved, eta).imag / 1e-20
+    assert_close(likelihood.eta_tangent(error, error_dot, eta), eta_dot, rtol=1e-12, atol=1e-12, name="eta_tangent")
+
+
+# --- extremes -----------------------------------------------------------------------------------------------------------
+
+PRECISIONS = pytest.mark.parametrize("dtype, rtol", [(np.float32, 1e-5), (np.float64, 1e-12)])
+
+
+@PRECISIONS
+@pytest.mark.parametrize("a", [-1e4, -100.0, -20.0, 0.0, 20.0, 100.0, 1e4])
+def test_softplus_is_exact_at_every_size(a, dtype, rtol):
+    expected = a + math.log1p(math.exp(-a)) if a > 0 else math.log1p(math.exp(a))
+    real = softplus(np.array([a], dtype))
+    assert_close(real, [expected], rtol, atol=np.finfo(dtype).tiny)
+    assert_close(softplus(np.array([a], complex)).real, [expected], 1e-12, atol=1e-15)
+    assert real.dtype == dtype
+
+
+@PRECISIONS
+@pytest.mark.parametrize("a", [-1e4, 1e4])
+@pytest.mark.parametrize("x", [0.0, 1.0])
+def test_bernoulli_logits_of_ten_thousand_are_finite_and_right(a, x, dtype, rtol):
+    out, x = np.array([[a]], dtype), np.array([[x]], dtype)
+    p = float(a > 0)
+    assert_close(Bernoulli().log_prob(out, x), [x[0, 0] * a - max(a, 0)], rtol)
+    assert_close(Bernoulli().mean(out), [[p]], rtol)
+    assert_close(error_of(Bernoulli(), out, x), x - p, rtol)
+    assert_close(tangent_of(Bernoulli(), out, x, None, np.ones_like(out)), [[0.0]], rtol)
+
+
+@PRECISIONS
+def test_multinomial_logits_of_ten_thousand_are_finite_and_right(dtype, rtol):
+    out, x = np.array([[1e4, -1e4, 1e4]], dtype), np.array([[1, 2, 3]], dtype)
+    assert_close(Multinomial().log_prob(out, x), [-2 * 2e4 - 6 * math.log(2)], rtol)
+    assert_close(Multinomial().mean(out), [[0.5, 0, 0.5]], rtol)
+    assert_close(error_of(Multinomial(), out, x), [[-2, 2, 0]], rtol)
+    expected = [[-1.5, 0, 1.5]]  # -n (diag(p) - p p^T) along [1, 0, 0]
+    assert_close(tangent_of(Multinomial(), out, x, None, np.array([[1, 0, 0]], dtype)), expected, rtol)
+
+
+@PRECISIONS
+@pytest.mark.parametrize("likelihood", ALL[2:], ids=repr)
+@pytest.mark.parametrize("log_var", [-30.0, 30.0])
+def test_gaussian_log_variances_of_thirty_are_finite_and_right(likelihood, log_var, dtype, rtol):
+    x, eta = np.array([[3.0]], dtype), np.full(likelihood.size(1), log_var, dtype)
+    out = np.array([[1.0] if len(eta) else [1.0, log_var]], dtype)
+    precision = math.exp(-log_var)
+    d_log_var = (4 * precision - 1) / 2
+    expected = -0.5 * (math.log(2 * math.pi) + log_var + 4 * precision)
+    assert_close(likelihood.log_prob(out, x, eta), [expected], rtol)
+    error = error_of(likelihood, out, x, eta)
+    error_dot = tangent_of(likelihood, out, x, eta, np.ones_like(out))
+    if len(eta):
+        assert_close(error, [[2 * precision]], rtol)
+        assert_close(likelihood.eta_error(error, eta), [[d_log_var]], rtol)
+        assert_close(error_dot, [[-precision]], rtol)
+        assert_close(likelihood.eta_tangent(error, error_dot, eta), [[-2 * precision]], rtol)
+    else:
+        assert_close(error, [[2 * precision, d_log_var]], rtol)
+        assert_close(error_dot, [[-3 * precision, -4 * precision]], rtol, atol=np.finfo(dtype).eps)
+
+
+# --- the contract -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("likelihood", ALL, ids=repr)
+def test_every_verb_keeps_the_precision_it_is_given(likelihood, dtype):
+    out = np.linspace(-1, 1, 24).reshape(2, 3, 4).astype(dtype)
+    M = likelihood.data_dim(4)
+    x, eta = np.ones((3, M), dtype), np.zeros(likelihood.size(M), dtype)
+    log_px, mean = likelihood.log_prob(out, x, eta), likelihood.mean(out, eta)
+    error, error_dot = error_of(likelihood, out, x, eta), tangent_of(likelihood, out, x, eta, out)
+    results = [log_px, mean, error, error_dot, likelihood.eta_error(error, eta)]
+    results.append(likelihood.eta_tangent(error, error_dot, eta))
+    assert [r.dtype for r in results] == [np.dtype(dtype)] * len(results)
+    assert [r.shape for r in results] == [(2, 3), (2, 3, M), (2, 3, 4), (2, 3, 4)] + [(2, 3, len(eta))] * 2
+
+
+@pytest.mark.parametrize("likelihood", ALL, ids=repr)
+def test_error_and_tangent_are_written_over_their_argument(likelihood):
+    out, out_dot = np.ones((2, 3, 4)), np.ones((2, 3, 4))
+    M = likelihood.data_dim(4)
+    x, eta = np.ones((3, M)), np.zeros(likelihood.size(M))
+    error, kept = likelihood.error(out, x, eta)
+    assert error is out and likelihood.tangent(error, kept, x, eta, out_dot) is out_dot
+
+
+@pytest.mark.parametrize(
+    "likelihood, outputs, data_dim, size",
+    [
+        (Bernoulli(), 4, 4, 0),
+        (Multinomial(), 4, 4, 0),
+        (Gaussian("global"), 4, 4, 1),
+        (Gaussian("per_dimension"), 4, 4, 4),
+        (Gaussian("from_z"), 4, 2, 0),
+    ],
+    ids=repr,
+)
+def test_data_dim_and_parameter_count(likelihood, outputs, data_dim, size):
+    assert likelihood.data_dim(outputs) == data_dim
+    assert likelihood.size(data_dim) == size
+
+
+@pytest.mark.parametrize(
+    "likelihood, x, message",
+    [
+        (Bernoulli(), [[0.0, np.nan]], "x has NaN; a Bernoulli likelihood needs values in [0, 1]"),
+        (Bernoulli(), [[0.0, 1.5]], "x has values from 0 to 1.5; a Bernoulli likelihood needs values in [0, 1]"),
+        (Bernoulli(), [[-0.25, 1.0]], "x has values from -0.25 to 1"),
+        (Bernoulli(), [[0, 255]], "x has values from 0 to 255"),
+        (Multinomial(), [[1.0, np.nan]], "x has NaN; a Multinomial likelihood needs whole counts >= 0"),
+        (Multinomial(), [[-1.0, 2.0]], "x has values from -1 to 2; a Multinomial likelihood needs whole counts >= 0"),
+        (Multinomial(), [[0.5, 2.0]], "x has values from 0.5 to 2"),
+        (Multinomial(), [[1.0, np.inf]], "x has values from 1 to inf"),
+        (Gaussian(), [[1.0, np.nan]], "x has NaN; a Gaussian likelihood needs finite values"),
+        (Gaussian(), [[-np.inf, 2.0]], "x has values from -inf to 2; a Gaussian likelihood needs finite values"),
+    ],
+)
+def test_an_x_outside_the_support_is_refused_with_its_numbers(likelihood, x, message):
+    with pytest.raises(InputError) as caught:
+        likelihood.check(np.array(x))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "likelihood, x",
+    [
+        (Bernoulli(), [[0, 1], [1, 1]]),
+        (Bernoulli(), [[True, False]]),
+        (Bernoulli(), [[0.0, 0.3, 1.0]]),
+        (Multinomial(), [[0, 0], [3, 7]]),
+        (Gaussian(), [[-1e30, 1e30]]),
+        *[(likelihood, np.zeros((0, 3))) for likelihood in ALL],
+    ],
+)
+def test_an_x_inside_the_support_is_accepted(likelihood, x):
+    likelihood.check(np.array(x))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Gaussian("learned"), "'learned'; expected 'global', 'per_dimension' or 'from_z'"),
+        (lambda: Gaussian("from_z").data_dim(3), "3 outputs"),
+    ],
+)
+def test_what_makes_no_gaussian_is_refused(make, message):
+    with pytest.raises(InputError) as caught:
+        make()
+    assert message in str(caught.value)
