@@ -1,6 +1,6 @@
 """The ELBO over (mu_1, mu_2) for one image, with the optimum, the VAE's estimate, SVI's path and SA-VAE's path.
 
-    python figures/elbo_surface.py            trains two small models (about a minute), writes elbo_surface.json and .png
+    python figures/elbo_surface.py            trains two small models (about three minutes), writes elbo_surface.json and .png
     python figures/elbo_surface.py --draw     draws the picture again from the JSON
 
 As [LI] Figure 1 and [SA] Figure 1, on images: a model with two latent dimensions on glyphs. Each point of the surface is
@@ -119,14 +119,14 @@ def draw(results):
         for method, path in panel["paths"].items():
             look = plots.style(method) | {
                 "label": f"{plots.STYLES[method][3]}, {len(path) - 1} steps",
-                "markersize": 4,
+                "markersize": 3,
                 "linestyle": "-",
             }
             ax.plot(*np.array(path)[:, :2].T, **look)
         start = {"vae": "VAE's estimate", "sa-vae": "SA-VAE's start"}[name]
-        ax.plot(*panel["points"]["start"][:2], "o", color="#0072B2", markersize=10, markeredgecolor="w", label=start)
+        ax.plot(*panel["points"]["start"][:2], "o", color="#0072B2", markersize=7, markeredgecolor="w", label=start)
         ax.plot(
-            *panel["points"]["optimum"][:2], "*", color="#009E73", markersize=16, markeredgecolor="k", label="optimum"
+            *panel["points"]["optimum"][:2], "*", color="#009E73", markersize=10, markeredgecolor="k", label="optimum"
         )
         ax.set(title=titles[name], xlabel="$\\mu_1$", ylabel="$\\mu_2$", aspect="equal")
         ax.grid(False)

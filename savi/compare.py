@@ -26,10 +26,10 @@ from .svi import SVI
 from .train import fit
 
 DEFAULTS = {
-    "data": "glyphs", "methods": ["vae", "svi", "vae+svi", "vae+svi+kl", "sa-vae"], "epochs": 4, "steps": 10,
+    "data": "glyphs", "methods": ["vae", "svi", "vae+svi", "vae+svi+kl", "sa-vae"], "epochs": 3, "steps": 10,
     "step_size": 0.05, "momentum": 0.5, "inner_clip": 5.0, "samples": 1, "latent": 32, "hidden": [200, 200],
-    "activation": "tanh", "batch": 50, "learning_rate": 1e-3, "warmup_epochs": 0, "dtype": "float32", "seeds": [0],
-    "train_examples": None, "test_examples": 500, "iw_samples": 1000, "gap_examples": 100,
+    "activation": "tanh", "batch": 100, "learning_rate": 2e-3, "warmup_epochs": 0, "dtype": "float32", "seeds": [0],
+    "train_examples": None, "test_examples": 500, "iw_samples": 500, "gap_examples": 100,
 }  # fmt: skip
 
 METHODS = {
@@ -190,18 +190,21 @@ def summarize(results):
     return summary
 
 
-def table(results):
-    """The table as text: a line per method, mean and, over several seeds, the spread."""
+def cells(results):
+    """The table as lists of words: the headings, then a line per method; mean and, over several seeds, the spread."""
     several = len(results["settings"]["seeds"]) > 1
-    width = 16 if several else 11
-    lines = [f"{'method':<12}" + "".join(f"{heading:>{width}}" for heading, _ in COLUMNS.values())]
+    lines = [["method", *(heading for heading, _ in COLUMNS.values())]]
     for name, values in summarize(results).items():
-        cells = [
-            f"{values[key][0]:.{d}f}" + (f" ± {values[key][1]:.{d}f}" if several else "")
-            for key, (_, d) in COLUMNS.items()
-        ]
-        lines.append(f"{name:<12}" + "".join(f"{cell:>{width}}" for cell in cells))
-    return "\n".join(lines)
+        line = [f"{values[key][0]:.{d}f}" + several * f" ± {values[key][1]:.{d}f}" for key, (_, d) in COLUMNS.items()]
+        lines.append([name, *line])
+    return lines
+
+
+def table(results):
+    """The table as text, in columns."""
+    lines = cells(results)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines)
 
 
 def _save(results, out):

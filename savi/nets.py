@@ -236,7 +236,9 @@ class ParamSum:
                     rows = np.array([np.broadcast_to(w, left.rows) for w in weights], self.total.dtype)
                     delta = delta * rows[..., None]
                 product = np.matmul(
-                    h.reshape(-1, h.shape[-1]).T, delta.reshape(-1, delta.shape[-1]), out=empty(layer.shape, layer.dtype)
+                    h.reshape(-1, h.shape[-1]).T,
+                    delta.reshape(-1, delta.shape[-1]),
+                    out=empty(layer.shape, layer.dtype),
                 )
                 if same and weights[0] != 1:
                     product *= weights[0]

@@ -70,7 +70,7 @@ def history(rows, name="valid"):
 def comparison(results):
     """Left: test -ELBO against training time. Right: test -ELBO against test-time SVI steps ([SA] Figure 2 on images)."""
     fig, (left, right) = figure(columns=2, width=5.2, height=4)
-    trained, refined = [], []
+    refined = []
     for i, name in enumerate(results["settings"]["methods"]):
         curves = [curve for curve in results["curves"] if curve["method"] == name]
         if not curves:
@@ -80,7 +80,6 @@ def comparison(results):
         left.plot(np.array(seconds), loss, **style(name, i))
         points = np.mean([c["refinement"] for c in curves], axis=0)
         right.plot(points[:, 0], points[:, 1], **style(name, i))
-        trained.append(loss)
         refined.append(points[:, 1])
     left.set(xlabel="training time (s)", ylabel="test −ELBO (nats per image)", title="while training")
     right.set(xlabel="SVI steps at test time", ylabel="test −ELBO (nats per image)", title="refining the trained model")
@@ -88,16 +87,14 @@ def comparison(results):
     ticks = [int(k) for k, _ in results["curves"][0]["refinement"]]
     right.set_xticks(ticks, [str(k) for k in ticks])
     right.minorticks_off()
-    for ax, lines in ((left, trained), (right, refined)):
-        ax.set_ylim(*_useful_range(np.concatenate(lines)))
+    right.set_ylim(*_useful_range(refined))
     right.legend(frameon=False)
     return fig
 
 
-def _useful_range(values, spread=1.6):
-    """Limits that show the lower part of the values: a few far too high (SVI at 0 steps) must not flatten the rest."""
-    low, middle = values.min(), np.median(values)
-    high = min(values.max(), middle + spread * (middle - low) + 5)
+def _useful_range(lines):
+    """Limits that show every line's better half: a few points far too high must not flatten the rest."""
+    low, high = min(line.min() for line in lines), max(np.median(line) for line in lines)
     margin = max(0.05 * (high - low), 0.5)
     return low - margin, high + margin
 

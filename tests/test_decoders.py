@@ -19,10 +19,13 @@ from savi.testing import arrays, assert_close, check_gradient, problems, sizes
 ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
 
 
+EVERY_LIKELIHOOD = pytest.mark.parametrize("likelihood", ALL, ids=repr)
+
+
 @st.composite
-def cases(draw):
+def cases(draw, likelihood):
     """(decoder, theta (P,), x (B, M), z (S, B, D), z_dot (S, B, D))."""
-    p = draw(problems())
+    p = draw(problems(likelihood))
     return p.model.decoder, p.theta, p.x, draw(arrays(p.noise.shape)), draw(arrays(p.noise.shape))
 
 
@@ -70,7 +73,7 @@ def test_theta_is_the_nets_parameters_then_the_log_variance_and_log_px_the_textb
         assert_close(actual[s, 0], expected, rtol=1e-14)
 
 
-@pytest.mark.parametrize("likelihood", ALL, ids=repr)
+@EVERY_LIKELIHOOD
 def test_init_has_one_entry_per_parameter_and_zero_log_variances(likelihood):
     decoder = MLPDecoder(MLP([2, 3, 4]), likelihood)
     theta = decoder.init(np.random.default_rng(0), np.float32)
@@ -79,7 +82,7 @@ def test_init_has_one_entry_per_parameter_and_zero_log_variances(likelihood):
     np.testing.assert_array_equal(theta[decoder.net.size :], np.zeros(own))
 
 
-@pytest.mark.parametrize("likelihood", ALL, ids=repr)
+@EVERY_LIKELIHOOD
 def test_mean_is_the_likelihoods_mean_of_the_nets_output_at_any_shape_of_z(likelihood):
     rng = np.random.default_rng(0)
     decoder = MLPDecoder(MLP([2, 3, 4]), likelihood)
@@ -94,20 +97,22 @@ def test_mean_is_the_likelihoods_mean_of_the_nets_output_at_any_shape_of_z(likel
 # --- against autograd and the complex step ------------------------------------------------------------------------------
 
 
-@given(case=cases())
-@settings(max_examples=50)
-def test_log_px_and_its_derivatives_are_autograds(case):
-    decoder, theta, x, z, _ = case
+@EVERY_LIKELIHOOD
+@given(data=st.data())
+@settings(max_examples=20)
+def test_log_px_and_its_derivatives_are_autograds(likelihood, data):
+    decoder, theta, x, z, _ = data.draw(cases(likelihood))
     assert_close(log_px(decoder, theta, x, z), reference_log_px(decoder, theta, x, z), rtol=1e-9, atol=1e-12)
     gradient = autograd.grad(lambda z, theta: anp.sum(reference_log_px(decoder, theta, x, z)), (0, 1))
     for actual, expected, name in zip(derivatives(decoder, theta, x, z), gradient(z, theta), ("d_z", "d_theta")):
         assert_close(actual, expected, rtol=1e-9, atol=1e-11, name=name)
 
 
-@given(case=cases())
-@settings(max_examples=50)
-def test_tangents_are_autograds(case):
-    decoder, theta, x, z, z_dot = case
+@EVERY_LIKELIHOOD
+@given(data=st.data())
+@settings(max_examples=20)
+def test_tangents_are_autograds(likelihood, data):
+    decoder, theta, x, z, z_dot = data.draw(cases(likelihood))
 
     def along(z, theta):
         d_z = autograd.grad(lambda z: anp.sum(reference_log_px(decoder, theta, x, z)))(z)
@@ -118,10 +123,11 @@ def test_tangents_are_autograds(case):
         assert_close(actual, value, rtol=1e-9, atol=1e-11, name=name)
 
 
-@given(case=cases(), data=st.data())
-@settings(max_examples=50)
-def test_derivatives_agree_by_complex_step_with_any_weight_per_row(case, data):
-    decoder, theta, x, z, z_dot = case
+@EVERY_LIKELIHOOD
+@given(data=st.data())
+@settings(max_examples=20)
+def test_derivatives_agree_by_complex_step_with_any_weight_per_row(likelihood, data):
+    decoder, theta, x, z, z_dot = data.draw(cases(likelihood))
     weight = data.draw(arrays((z.shape[0] * z.shape[1],)))
     rows = weight.reshape(z.shape[:2])
     d_z, d_theta = derivatives(decoder, theta, x, z, weight)
@@ -155,7 +161,7 @@ def test_the_sum_over_many_records_is_the_sum_of_single_ones_whatever_is_kept(ke
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
-@pytest.mark.parametrize("likelihood", ALL, ids=repr)
+@EVERY_LIKELIHOOD
 def test_every_verb_keeps_the_precision_it_is_given(likelihood, dtype):
     decoder, rng = MLPDecoder(MLP([2, 3, 4]), likelihood), np.random.default_rng(0)
     theta, x = decoder.init(rng, dtype), np.ones((3, decoder.data_dim), dtype)

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from savi import reference
 from savi.files import InputError
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial, softplus
-from savi.testing import arrays, assert_close, check_density, check_gradient, likelihoods, observations, sizes
+from savi.testing import arrays, assert_close, check_density, check_gradient, observations, sizes
 
 ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
+EVERY_LIKELIHOOD = pytest.mark.parametrize("likelihood", ALL, ids=repr)
+EVERY_GAUSSIAN = pytest.mark.parametrize("likelihood", ALL[2:], ids=repr)
 DISCRETE = [Bernoulli(), Multinomial()]
 COUNTS = 4  # n of the multinomials that are enumerated
 
@@ -26,14 +28,13 @@ def width(likelihood, data_dim):
 
 
 @st.composite
-def cases(draw, extreme=False):
-    """(likelihood, out (S, B, O), x (B, M), eta (E,), out_dot (S, B, O))."""
-    likelihood = draw(likelihoods)
+def cases(draw, likelihood, extreme=False):
+    """(out (S, B, O), x (B, M), eta (E,), out_dot (S, B, O))."""
     S, B, M = draw(sizes), draw(sizes), draw(sizes)
     shape = (S, B, width(likelihood, M))
     extremes = () if not extreme else (-12.0, 12.0) if isinstance(likelihood, Gaussian) else (-1e4, 1e4)
     out, out_dot = draw(arrays(shape, extremes=extremes)), draw(arrays(shape))
-    return likelihood, out, draw(observations(likelihood, B, M)), draw(arrays((likelihood.size(M),))), out_dot
+    return out, draw(observations(likelihood, B, M)), draw(arrays((likelihood.size(M),))), out_dot
 
 
 def support(likelihood, data_dim):
@@ -74,7 +75,7 @@ def test_probabilities_sum_to_one_over_the_support(likelihood, data):
     check_density(lambda x: log_mass(likelihood, out, x), support=support(likelihood, M), rtol=1e-12)
 
 
-@pytest.mark.parametrize("likelihood", ALL[2:], ids=repr)
+@EVERY_GAUSSIAN
 @pytest.mark.parametrize("data_dim", [1, 2])
 def test_the_gaussian_integrates_to_one(likelihood, data_dim):
     mu, log_var = np.array([0.7, -1.0])[:data_dim], np.array([0.4, -0.9])[:data_dim]
@@ -101,7 +102,7 @@ def test_mean_error_and_tangent_are_the_moments_of_the_enumerated_distribution(l
     assert_close((p * tangent).sum(axis=0), -fisher, rtol=1e-12, atol=1e-12, name="the Fisher information")
 
 
-@pytest.mark.parametrize("likelihood", ALL[2:], ids=repr)
+@EVERY_GAUSSIAN
 @given(data=st.data())
 @settings(max_examples=30)
 def test_the_gaussian_is_the_textbook_product_over_dimensions(likelihood, data):
@@ -121,10 +122,11 @@ def test_the_gaussian_is_the_textbook_product_over_dimensions(likelihood, data):
 # --- against autograd ---------------------------------------------------------------------------------------------------
 
 
-@given(case=cases(extreme=True))
-@settings(max_examples=60)
-def test_log_prob_and_error_are_the_references(case):
-    likelihood, out, x, eta, _ = case
+@EVERY_LIKELIHOOD
+@given(data=st.data())
+@settings(max_examples=25)
+def test_log_prob_and_error_are_the_references(likelihood, data):
+    out, x, eta, _ = data.draw(cases(likelihood, extreme=True))
     expected = reference.log_prob(likelihood, out, x, eta)
     atol = 1e-12 * (1 + np.abs(expected).max())
     assert_close(likelihood.log_prob(out, x, eta), expected, rtol=1e-9, atol=atol)
@@ -136,10 +138,11 @@ def test_log_prob_and_error_are_the_references(case):
     assert_close(likelihood.eta_error(error, eta).sum(axis=(0, 1)), d_eta, rtol=1e-9, atol=atol, name="eta_error")
 
 
-@given(case=cases(extreme=True))
-@settings(max_examples=60)
-def test_tangents_are_the_references(case):
-    likelihood, out, x, eta, out_dot = case
+@EVERY_LIKELIHOOD
+@given(data=st.data())
+@settings(max_examples=25)
+def test_tangents_are_the_references(likelihood, data):
+    out, x, eta, out_dot = data.draw(cases(likelihood, extreme=True))
 
     def along(out, eta):
         d_out = autograd.grad(lambda out: anp.sum(reference.log_prob(likelihood, out, x, eta)))(out)
@@ -168,20 +171,22 @@ def test_the_error_of_logits_is_the_error_of_the_mean_through_the_sigmoid(logits
 # --- against the complex step -------------------------------------------------------------------------------------------
 
 
-@given(case=cases())
-@settings(max_examples=50)
-def test_errors_agree_by_complex_step(case):
-    likelihood, out, x, eta, _ = case
+@EVERY_LIKELIHOOD
+@given(data=st.data())
+@settings(max_examples=25)
+def test_errors_agree_by_complex_step(likelihood, data):
+    out, x, eta, _ = data.draw(cases(likelihood))
     error = error_of(likelihood, out, x, eta)
     check_gradient(lambda out: likelihood.log_prob(out, x, eta), out, error, "complex", atol=1e-12)
     d_eta = likelihood.eta_error(error, eta).sum(axis=(0, 1))
     check_gradient(lambda eta: likelihood.log_prob(out, x, eta), eta, d_eta, "complex", atol=1e-12)
 
 
-@given(case=cases())
-@settings(max_examples=50)
-def test_tangents_agree_by_complex_step(case):
-    likelihood, out, x, eta, out_dot = case
+@EVERY_LIKELIHOOD
+@given(data=st.data())
+@settings(max_examples=25)
+def test_tangents_agree_by_complex_step(likelihood, data):
+    out, x, eta, out_dot = data.draw(cases(likelihood))
     error, error_dot = error_of(likelihood, out, x, eta), tangent_of(likelihood, out, x, eta, out_dot)
     moved = error_of(likelihood, out + 1e-20j * out_dot, x, eta)
     assert_close(error_dot, moved.imag / 1e-20, rtol=1e-12, atol=1e-12, name="tangent")
@@ -227,7 +232,7 @@ def test_multinomial_logits_of_ten_thousand_are_finite_and_right(dtype, rtol):
 
 
 @PRECISIONS
-@pytest.mark.parametrize("likelihood", ALL[2:], ids=repr)
+@EVERY_GAUSSIAN
 @pytest.mark.parametrize("log_var", [-30.0, 30.0])
 def test_gaussian_log_variances_of_thirty_are_finite_and_right(likelihood, log_var, dtype, rtol):
     x, eta = np.array([[3.0]], dtype), np.full(likelihood.size(1), log_var, dtype)
@@ -252,7 +257,7 @@ def test_gaussian_log_variances_of_thirty_are_finite_and_right(likelihood, log_v
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
-@pytest.mark.parametrize("likelihood", ALL, ids=repr)
+@EVERY_LIKELIHOOD
 def test_every_verb_keeps_the_precision_it_is_given(likelihood, dtype):
     out = np.linspace(-1, 1, 24).reshape(2, 3, 4).astype(dtype)
     M = likelihood.data_dim(4)
@@ -265,7 +270,7 @@ def test_every_verb_keeps_the_precision_it_is_given(likelihood, dtype):
     assert [r.shape for r in results] == [(2, 3), (2, 3, M), (2, 3, 4), (2, 3, 4)] + [(2, 3, len(eta))] * 2
 
 
-@pytest.mark.parametrize("likelihood", ALL, ids=repr)
+@EVERY_LIKELIHOOD
 def test_error_and_tangent_are_written_over_their_argument(likelihood):
     out, out_dot = np.ones((2, 3, 4)), np.ones((2, 3, 4))
     M = likelihood.data_dim(4)

@@ -16,7 +16,16 @@ from savi.svi import ascend, clipped, clipped_vjp
 from savi.testing import arrays, assert_close, check_gradient, problems, seeds, sizes
 
 CLIPS = [None, 0.3, 3.0, 1e6]
-STEP = 1e-3  # keeps unclipped steps on the steepest drawn problems from overflowing
+STEP = 1e-3
+
+
+def with_smaller_theta(problem):
+    problem.theta = 0.4 * problem.theta
+    return problem
+
+
+gentle = problems().map(with_smaller_theta)
+"""Problems on which unclipped steps of size STEP do not run away."""
 
 
 def noises(problem, steps, seed=0):
@@ -55,7 +64,7 @@ class Slope:
 # --- the loop -------------------------------------------------------------------------------------------------------
 
 
-@given(problems(), st.integers(0, 4), st.sampled_from([0.0, 0.5, 0.9]), st.sampled_from(CLIPS), seeds)
+@given(gentle, st.integers(0, 4), st.sampled_from([0.0, 0.5, 0.9]), st.sampled_from(CLIPS), seeds)
 @settings(max_examples=40)
 def test_ascend_is_the_naive_loop_over_autograds_gradients(problem, steps, momentum, clip, seed):
     noise = noises(problem, steps, seed)
@@ -64,7 +73,7 @@ def test_ascend_is_the_naive_loop_over_autograds_gradients(problem, steps, momen
     assert_close(lam - problem.lam, expected - problem.lam, 1e-8, 1e-13)
 
 
-@given(problems(), seeds)
+@given(gentle, seeds)
 @settings(max_examples=15)
 def test_each_entry_of_lam_may_have_a_step_size_of_its_own(problem, seed):
     noise = noises(problem, 3, seed)
@@ -91,7 +100,7 @@ def test_a_clipped_step_is_as_long_as_the_clip_allows(clip):
     assert_close(lam, -2 * np.array([[0.6 * clip, 0.8 * clip], [0.3, 0.4]]), 1e-15)
 
 
-@given(problems(), seeds, st.data())
+@given(gentle, seeds, st.data())
 @settings(max_examples=25)
 def test_examples_take_their_steps_alone(problem, seed, data):
     """Examples that are permuted, dropped or repeated leave the steps of all others as they are."""
@@ -104,7 +113,7 @@ def test_examples_take_their_steps_alone(problem, seed, data):
     assert_close(of_part - problem.lam[rows], (lam - problem.lam)[rows], 1e-9, 1e-13)
 
 
-@given(problems())
+@given(gentle)
 @settings(max_examples=5)
 def test_the_trace_holds_every_steps_evaluation_at_its_own_lam(problem):
     noise, trace, path = noises(problem, 3), [], [problem.lam]
@@ -172,7 +181,7 @@ def test_without_a_clip_nothing_happens():
 NO_PHI = np.zeros(0)
 
 
-@given(problems(), st.integers(0, 3), st.sampled_from(["prior", "zero"]), seeds)
+@given(gentle, st.integers(0, 3), st.sampled_from(["prior", "zero"]), seeds)
 @settings(max_examples=25)
 def test_svi_gives_the_loss_and_autograds_theta_gradient_at_lam_K_held_fixed(problem, steps, start, seed):
     model, theta, x, beta = problem.model, problem.theta, problem.x, problem.beta

@@ -481,7 +481,7 @@ MUTANTS = {
     "sampled KL: the sign [LI] prints": (Bernoulli(), SKL, kl_term(SKL, "grad", log_var_part(lambda d: d + 1.0))),
     "sampled KL: Hessian dropped": (Bernoulli(), SKL, kl_term(SKL, "hvp", dropped)),
     "sample: second-order term dropped": (Gaussian(), AKL, shared("reparameterized_hvp", without_second_order)),
-    "sample: gradient of sigma's logarithm": (
+    "sample: gradient of log sigma for log s2": (
         Bernoulli(), AKL, shared("sample_backward", log_var_part(lambda d: 2 * d))),
     "sample: tangent x 1.001": (Bernoulli(), AKL, shared("sample_tangent", slightly)),
     "net: slope x 1.001": (Bernoulli(), AKL, activation(slope=lambda h: 1.001 * (1 - h * h))),

@@ -220,7 +220,11 @@ class Peer:
         total = torch.full_like(lam[:, 0], -torch.inf)
         for start in range(0, samples, chunk):
             shape = (min(chunk, samples - start), *mu.shape)
-            e = torch.randn(shape, dtype=lam.dtype, generator=generator) if noise is None else noise[start : start + chunk]
+            e = (
+                torch.randn(shape, dtype=lam.dtype, generator=generator)
+                if noise is None
+                else noise[start : start + chunk]
+            )
             z = mu + torch.exp(log_var / 2) * e
             logits = mlp(parts, z.flatten(0, 1))
             log_px = (logits.view(*shape[:2], -1) * x).sum(2) - softplus(logits).sum(1).view(shape[:2])
