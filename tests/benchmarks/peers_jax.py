@@ -7,6 +7,7 @@ Gradients with respect to theta and phi are sums over the batch. The first call 
 """
 
 import functools
+import itertools
 import os
 
 import jax
@@ -75,7 +76,7 @@ def mlp(layers, h, product=jnp.matmul):
 def split(flat, sizes):
     """[(W, b), …] from the flat vector. (Gradients are taken with respect to these: a tenth faster than of the vector.)"""
     layers, start = [], 0
-    for rows, columns in zip(sizes[:-1], sizes[1:]):
+    for rows, columns in itertools.pairwise(sizes):
         middle = start + rows * columns
         layers.append((flat[start:middle].reshape(rows, columns), flat[middle : middle + columns]))
         start = middle + columns

@@ -6,6 +6,8 @@ theta (P,), phi (Q,), lam (B, 2D) = [mu, log_var], x (B, M) in {0, 1}, noise (K+
 Gradients with respect to theta and phi are sums over the batch.
 """
 
+import itertools
+
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
@@ -34,7 +36,7 @@ def setup(H, K, dtype, alpha, gamma, beta=1.0, D=32, M=784):
 def split(flat, sizes, leaves=False):
     """[W, b, W, b, …], views of the flat vector; leaves: to be differentiated (each, rather than the vector: faster)."""
     parts, start = [], 0
-    for rows, columns in zip(sizes[:-1], sizes[1:]):
+    for rows, columns in itertools.pairwise(sizes):
         middle = start + rows * columns
         parts += [flat[start:middle].view(rows, columns), flat[middle : middle + columns]]
         start = middle + columns
@@ -173,7 +175,7 @@ class Peer:
         return self._forward(split(theta, self.decoder), lam0, x, noise)[0]
 
     def _byhand(self, theta, phi, x, noise, product):
-        """Algorithm 1, forward and backward; product(parts, k, step, v, theta_bar) subtracts H_{theta,lam} v, gives H_{lam,lam} v."""
+        """Algorithm 1, both loops; product(parts, k, step, v, theta_bar) subtracts H_{theta,lam} v, gives H_{lam,lam} v"""
         decoder, encoder = split(theta, self.decoder), split(phi, self.encoder, leaves=True)
         lam0 = mlp(encoder, x)
         lam, steps = self._forward(decoder, lam0.detach(), x, noise)
@@ -213,7 +215,7 @@ class Peer:
     @torch.no_grad()
     def importance(self, theta, lam, x, samples, noise=None, seed=0):
         """log (1/S) sum_s p(x, z_s) / q(z_s) [E5]: (B,), streamed in chunks; noise (samples, B, D) or drawn from seed."""
-        W1, b1, W2, b2, W3, b3 = parts = split(theta, self.decoder)
+        _W1, _b1, _W2, _b2, _W3, _b3 = parts = split(theta, self.decoder)
         mu, log_var = lam.chunk(2, 1)
         generator = torch.Generator().manual_seed(seed)
         chunk = max(1, CHUNK_ROWS // len(x))
