@@ -1,8 +1,8 @@
 """savi: semi-amortized variational inference in NumPy, with autograd as its judge.
 
 The rooms, lower ones first; lower rooms know nothing of upper ones:
-gaussian, likelihoods, nets, decoders, model, reference, hvp, optimizers, svi, amortized, semi_amortized, evaluate,
-train, data, plots, compare, testing.
+files, memory, threads, gaussian, likelihoods, nets, decoders, model, reference, hvp, optimizers, svi, amortized,
+semi_amortized, evaluate, train, glyphs, data, plots, testing, compare.
 """
 
 import importlib

@@ -54,9 +54,9 @@ class VAE(AmortizedMethod):
     def __init__(self, encoder, steps=0, step_size=0.05, momentum=0.5, clip=None, samples=1):
         super().__init__(encoder, steps, step_size, momentum, clip, samples)
 
-    def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
-        """loss (B,), d_theta (P,), d_phi (Q,), summed over the batch. noise: (1, S, B, D), or None to draw it from rng."""
-        noise = self._noise(model, theta, x, rng, noise, steps=0)
+    training_steps = 0
+
+    def _gradient(self, model, theta, phi, x, noise, beta, rng):
         f = model.objective(theta, x, beta)
         lam, record = self.encode(model, phi, x)
         final = f.evaluate(lam, noise[0])

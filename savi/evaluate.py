@@ -6,6 +6,7 @@ examples go through in batches, importance samples in chunks.
 
 import numpy as np
 
+from . import threads
 from .optimizers import Adam
 
 ROWS = 2000  # examples times samples that are evaluated at a time
@@ -13,27 +14,33 @@ ROWS = 2000  # examples times samples that are evaluated at a time
 
 def infer(model, method, theta, phi, x, rng, steps=None, batch=500):
     """lam (N, n) of all examples x (N, M), batch by batch; steps as in method.infer."""
-    parts = [method.infer(model, theta, phi, x[i : i + batch], rng, steps) for i in range(0, len(x), batch)]
-    return np.concatenate(parts)
+    return np.concatenate(
+        [method.infer(model, theta, phi, x[i : i + batch], rng, steps) for i in range(0, len(x), batch)]
+    )
 
 
 def elbo_parts(model, theta, lam, x, rng, samples=10):
     """(reconstruction, KL), each (N,): -E_q[log p(x|z)] by `samples` noise samples, and KL(q || p); -ELBO is their sum."""
-    pairs = []
-    for rows in _batches(len(x), samples):
-        noise = model.draw_noise(rng, samples, len(x[rows]), theta.dtype)
-        pairs.append(model.parts(lam[rows], theta, x[rows], noise))
-    reconstruction, kl = (np.concatenate(part) for part in zip(*pairs))
-    return reconstruction, kl
+    reconstruction, kl = zip(*_over_batches(model.parts, model, theta, lam, x, rng, samples))
+    return np.concatenate(reconstruction), np.concatenate(kl)
 
 
 def neg_elbo(model, theta, lam, x, rng, samples=10):
     """-ELBO (N,), an upper bound of -log p(x) in expectation over the noise.  [E2]"""
-    pairs = []
-    for rows in _batches(len(x), samples):
-        noise = model.draw_noise(rng, samples, len(x[rows]), theta.dtype)
-        pairs.append(model.loss(lam[rows], theta, x[rows], noise))
-    return np.concatenate(pairs)
+    return np.concatenate(list(_over_batches(model.loss, model, theta, lam, x, rng, samples)))
+
+
+def _over_batches(function, model, theta, lam, x, rng, samples):
+    """function(lam, theta, x, noise) of each batch of examples, with fresh noise, in order."""
+    items = (
+        (lam[rows], theta, x[rows], model.draw_noise(rng, samples, len(x[rows]), theta.dtype))
+        for rows in _batches(len(x), samples)
+    )
+    return threads.run(lambda arguments: function(*arguments), items, _divisible(model))
+
+
+def _divisible(model):
+    return getattr(model, "divisible", False)
 
 
 def importance_weighted(model, theta, lam, x, rng, samples=5000):
@@ -50,9 +57,9 @@ def _stream(model, theta, lam, x, rng, samples):
     """Streaming log-mean-exp: `top` is the largest log weight so far, `total` the sum of exp(log weight - top)."""
     top, total = np.full(len(x), -np.inf), np.zeros(len(x))
     chunk = max(1, ROWS // len(x))
-    for start in range(0, samples, chunk):
-        noise = model.draw_noise(rng, min(chunk, samples - start), len(x), theta.dtype)
-        log_w = np.asarray(model.log_weights(lam, theta, x, noise), dtype=float)
+    sizes = [min(chunk, samples - start) for start in range(0, samples, chunk)]
+    noise = (model.draw_noise(rng, size, len(x), theta.dtype) for size in sizes)
+    for log_w in threads.run(lambda e: model.log_weights(lam, theta, x, e).astype(float), noise, _divisible(model)):
         new_top = np.maximum(top, log_w.max(axis=0))
         total = total * np.exp(top - new_top) + np.exp(log_w - new_top).sum(axis=0)
         top = new_top
@@ -64,13 +71,16 @@ def optimum(model, theta, lam, x, rng, tolerance=0.05, samples=5, steps=50, max_
 
     Rounds of `steps` Adam steps, fresh noise in each, the step size halved from round to round (0.1 at first); a round's
     result is the mean of its iterates. Converged when two rounds at step sizes below 0.02 each lower the mean -ELBO by
-    less than half of `tolerance` nats: lam* is a local optimum, in the basin of lam, to about that tolerance. An example
+    less than a quarter of `tolerance` nats: lam* is a local optimum, in the basin of lam, to about that tolerance. An example
     that lam served better keeps lam. Returns (lam*, converged).
     """
-    found = [
-        _optimum(model, theta, lam[rows], x[rows], rng, tolerance, samples, steps, max_rounds)
-        for rows in _batches(len(x), samples)
-    ]
+    rows = _batches(len(x), 8 * samples)
+    items = [(lam[r], x[r], child) for r, child in zip(rows, rng.spawn(len(rows)))]
+
+    def part(item):
+        return _optimum(model, theta, *item, tolerance, samples, steps, max_rounds)
+
+    found = list(threads.run(part, items, _divisible(model)))
     return np.concatenate([best for best, _ in found]), all(converged for _, converged in found)
 
 
@@ -86,7 +96,7 @@ def _optimum(model, theta, lam_0, x, rng, tolerance, samples, steps, max_rounds)
     for _ in range(max_rounds):
         lam = _adam_round(model, f, lam, rng, samples, steps, step_size)
         before, loss = loss, judge(lam)
-        still = still + 1 if step_size < 0.02 and np.mean(before - loss) < tolerance / 2 else 0
+        still = still + 1 if step_size < 0.02 and np.mean(before - loss) < tolerance / 4 else 0
         if still == 2:
             break
         step_size = max(step_size / 2, 0.002)

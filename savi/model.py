@@ -57,6 +57,8 @@ class LatentGaussianModel:
     kl: the form of the KL term, AnalyticKL (default) or SampledKL.
     """
 
+    divisible = True  # threads may work on parts of a batch
+
     def __init__(self, decoder, prior=None, kl=AnalyticKL):
         self.decoder, self.kl = decoder, kl
         self.latent_dim, self.size, self.lam_size = decoder.latent_dim, decoder.size, 2 * decoder.latent_dim

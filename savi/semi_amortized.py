@@ -22,7 +22,7 @@ step that is differentiated is the clipped one.
 import numpy as np
 
 from .amortized import AmortizedMethod
-from .hvp import exact, find
+from .hvp import central_difference, complex_step, exact, find, forward_difference
 from .svi import ascend, clipped_vjp
 
 
@@ -57,16 +57,12 @@ class SAVAE(AmortizedMethod):
     def __init__(self, encoder, steps=20, step_size=0.05, momentum=0.5, clip=None, samples=1, hvp="exact"):
         super().__init__(encoder, steps, step_size, momentum, clip, samples)
         self.product = find(hvp)
+        self.divisible = self.product in (exact, forward_difference, central_difference, complex_step)  # not autograd
 
     def _own_settings(self):
         return super()._own_settings() | {"hvp": getattr(self.product, "__name__", self.product)}
 
-    def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
-        """loss f(lam_K) (B,), d_theta (P,), d_phi (Q,), summed over the batch.
-
-        noise: (K + 1, S, B, D), K inner steps and the final loss, or None to draw it from rng.
-        """
-        noise = self._noise(model, theta, x, rng, noise, self.steps)
+    def _gradient(self, model, theta, phi, x, noise, beta, rng):
         f = model.objective(theta, x, beta, keep=self.steps + 1)
         lam_0, record = self.encode(model, phi, x)
         loss, d_theta, lam_bar = algorithm_1(f, lam_0, noise, *self.inner(lam_0), self.product)
@@ -87,9 +83,7 @@ class VAESVI(AmortizedMethod):
     def _own_settings(self):
         return super()._own_settings() | {"kl": self.kl}
 
-    def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
-        """loss f(lam_K) (B,), d_theta (P,), d_phi (Q,), summed over the batch; noise as in SAVAE.gradient."""
-        noise = self._noise(model, theta, x, rng, noise, self.steps)
+    def _gradient(self, model, theta, phi, x, noise, beta, rng):
         f = model.objective(theta, x, beta)
         lam_0, record = self.encode(model, phi, x)
         lam_K = ascend(f, lam_0, noise[:-1], *self.inner(lam_0))

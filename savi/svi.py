@@ -12,6 +12,7 @@ and every method is an object with two verbs: `infer` (x -> lam) and `gradient` 
 
 import numpy as np
 
+from . import threads
 from .files import InputError, expect
 
 
@@ -63,6 +64,7 @@ class InferenceMethod:
 
     name = "method"
     size = 0  # of phi
+    divisible = True  # a batch may be cut in parts that are worked out side by side
 
     def __init__(self, steps, step_size, momentum, clip, samples):
         expect("steps", steps, steps >= 0 and steps % 1 == 0, "a whole number >= 0")
@@ -79,6 +81,11 @@ class InferenceMethod:
         common = {name: getattr(self, name) for name in ("steps", "step_size", "momentum", "clip", "samples")}
         settings = ", ".join(f"{name}={_text(value)}" for name, value in (common | self._own_settings()).items())
         return f"{type(self).__name__}({settings})"
+
+    @property
+    def training_steps(self):
+        """K in training."""
+        return self.steps
 
     def _own_settings(self):
         """What a method has beside the common settings, {name: value}."""
@@ -97,7 +104,8 @@ class InferenceMethod:
         lam = self.start(model, theta, phi, x, rng)
         steps = self.steps if steps is None else steps
         noise = (model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps))
-        return ascend(model.objective(theta, x), lam, noise, *self.inner(lam))
+        with threads.one_blas_thread():
+            return ascend(model.objective(theta, x), lam, noise, *self.inner(lam))
 
     def inner(self, lam):
         """(step_size, momentum, clip) of the inner steps, in the precision of lam."""
@@ -107,12 +115,37 @@ class InferenceMethod:
             raise InputError(f"step_size has shape {self.step_size.shape}; lam needs a number or {lam.shape[1:]}")
         return self.step_size.astype(lam.dtype), self.momentum, self.clip
 
-    def _noise(self, model, theta, x, rng, noise, steps):
-        """The given noise (steps + 1, S, B, D), checked, or a fresh draw."""
+    def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
+        """loss f(lam_K) (B,), d_theta (P,), d_phi (Q,); the gradients are sums over the batch.
+
+        noise: (K + 1, S, B, D), K inner steps and the final loss (K = 0 for the VAE), or None to draw it from rng.
+        beta: the weight of the KL term [E4]. Raises InputError on a shape mismatch or an x outside the support.
+        """
+        x = np.asarray(x)
+        noise = self._noise(model, theta, x, rng, noise)
+
+        def part(rows):
+            return self._gradient(model, theta, phi, x[rows], [e[:, rows] for e in noise], beta, rng)
+
+        rows = [slice(None)]
+        if self.divisible and getattr(model, "divisible", False):
+            rows = threads.parts(len(x), 6 * model.size * self.samples * len(noise))
+        loss, d_theta, d_phi = zip(*threads.run(part, rows))
+        return np.concatenate(loss), sum(d_theta[1:], d_theta[0]), sum(d_phi[1:], d_phi[0])
+
+    def _gradient(self, model, theta, phi, x, noise, beta, rng):
+        """`gradient` of a part of the batch: the method itself."""
+        raise NotImplementedError
+
+    def _noise(self, model, theta, x, rng, noise):
+        """The given noise (K + 1, S, B, D), checked, or a fresh draw."""
         if noise is None:
-            return [model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps + 1)]
-        if len(noise) != steps + 1:
-            raise InputError(f"noise has {len(noise)} entries; {steps} inner steps and the final loss need {steps + 1}")
+            return [model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(self.training_steps + 1)]
+        if len(noise) != self.training_steps + 1 or any(np.ndim(e) != 3 or np.shape(e)[1] != len(x) for e in noise):
+            raise InputError(
+                f"noise has shape {np.shape(noise)}; {self.training_steps} inner steps, the final loss and a batch of "
+                f"{len(x)} need ({self.training_steps + 1}, S, {len(x)}, D)"
+            )
         return noise
 
 
@@ -133,7 +166,7 @@ class SVI(InferenceMethod):
         super().__init__(steps, step_size, momentum, clip, samples)
         if start not in ("prior", "zero", "random"):
             raise InputError(f"start is {start!r}; expected 'prior', 'zero' or 'random'")
-        self.start_at = start
+        self.start_at, self.divisible = start, start != "random"  # one stream of random numbers draws all starts
 
     def _own_settings(self):
         return {"start": self.start_at}
@@ -146,14 +179,9 @@ class SVI(InferenceMethod):
             lam = 0.1 * rng.standard_normal(lam.shape, dtype=theta.dtype)
         return lam
 
-    def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
-        """loss f(lam_K) (B,), d_theta (P,), d_phi (0,); d_theta is summed over the batch and lam_K is held fixed.
-
-        noise: (K + 1, S, B, D), K inner steps and the final loss, or None to draw it from rng.
-        """
-        noise = self._noise(model, theta, x, rng, noise, self.steps)
+    def _gradient(self, model, theta, phi, x, noise, beta, rng):
         f = model.objective(theta, x, beta)
         lam_0 = self.start(model, theta, phi, x, rng)
-        lam = ascend(f, lam_0, noise[:-1], *self.inner(lam_0))
-        final = f.evaluate(lam, noise[-1])
+        lam_K = ascend(f, lam_0, noise[:-1], *self.inner(lam_0))
+        final = f.evaluate(lam_K, noise[-1])  # lam_K is held fixed
         return final.loss, f.theta_sum().add(final).value(), np.zeros(0, theta.dtype)

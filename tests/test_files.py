@@ -50,9 +50,14 @@ def test_a_failed_rename_leaves_no_part_either(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(InputError, match="cannot write .*file.bin: no space left"):
         write(tmp_path / "file.bin", b"new")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_in_the_place_of_the_file_gets_a_sentence(tmp_path):
+    with pytest.raises(InputError, match="cannot write"):
+        write(tmp_path, b"new")
 
 
 def test_the_content_is_on_the_disk_before_it_takes_the_name(tmp_path, monkeypatch):

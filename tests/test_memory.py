@@ -6,8 +6,16 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from savi import MLP, SAVAE, SVI, VAESVI, Bernoulli, LatentGaussianModel, MLPDecoder, memory
+from savi import MLP, SAVAE, SVI, VAESVI, Bernoulli, LatentGaussianModel, MLPDecoder, memory, threads
 from savi.evaluate import importance_weighted, neg_elbo
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Parts that run side by side would meet at their peaks, or not."""
+    threads.use(1)
+    yield
+    threads.use(None)
 
 
 def peak(run):

@@ -344,11 +344,11 @@ METHOD_LINES = {
 @pytest.mark.parametrize("name", METHOD_LINES)
 def test_the_vae_svi_check_catches_a_changed_line(name, monkeypatch):
     method, kl, old, new = METHOD_LINES[name]
-    source = inspect.cleandoc("\n" + inspect.getsource(method.gradient))
+    source = inspect.cleandoc("\n" + inspect.getsource(method._gradient))
     assert source.count(old) == 1
-    namespace = dict(method.gradient.__globals__)
+    namespace = dict(method._gradient.__globals__)
     exec(source.replace(old, new), namespace)
-    monkeypatch.setattr(method, "gradient", namespace["gradient"])
+    monkeypatch.setattr(method, "_gradient", namespace["_gradient"])
     with pytest.raises(AssertionError, match="is off by"):
         check_vae_svi(small(), kl)
 

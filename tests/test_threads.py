@@ -1,0 +1,113 @@
+"""Work in parts: the same results in the same order, whatever the number of threads; and BLAS is given back as it was."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from savi import MLP, SAVAE, SVI, VAE, VAESVI, Bernoulli, InputError, LatentGaussianModel, MLPDecoder, threads
+from savi.testing import assert_close
+
+ENCODER = MLP([30, 40, 8])
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    yield
+    threads.use(None)
+
+
+@pytest.fixture
+def parts_of_any_size(monkeypatch):
+    """Cut even small batches."""
+    cut = threads.parts
+    monkeypatch.setattr(threads, "parts", lambda n, work: cut(n, 1e12))
+
+
+@pytest.mark.parametrize(
+    "method", [VAE(ENCODER), SVI(3), SAVAE(ENCODER, 3), VAESVI(ENCODER, 3), VAESVI(ENCODER, 3, kl=True)]
+)
+def test_a_gradient_in_parts_is_the_gradient(method, parts_of_any_size):
+    rng = np.random.default_rng(0)
+    model = LatentGaussianModel(MLPDecoder(MLP([4, 40, 30]), Bernoulli()))
+    theta, phi = model.init(rng), method.init(rng)
+    x = (rng.random((7, 30)) < 0.5).astype(float)
+    noise = rng.standard_normal((method.training_steps + 1, 2, 7, 4))
+    results = []
+    for count in (1, 2, 3):
+        threads.use(count)
+        results.append(method.gradient(model, theta, phi, x, noise=noise))
+    for other in results[1:]:
+        for name, one, two in zip(("loss", "d_theta", "d_phi"), results[0], other):
+            assert_close(two, one, rtol=1e-12, atol=1e-14, name=name)
+
+
+def test_the_number_of_parts_follows_the_work_and_covers_every_example_once():
+    threads.use(4)
+    for n in (1, 2, 3, 7, 100):
+        for work in (1, 1e6, 1e9):
+            rows = threads.parts(n, work)
+            assert np.array_equal(np.concatenate([np.arange(n)[r] for r in rows]), np.arange(n))
+            assert len(rows) <= min(4, n) and (len(rows) == 1 or n * work >= 8e8)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_results_come_in_the_order_of_the_items(count):
+    threads.use(count)
+    waits = [0.02, 0.0, 0.01, 0.0, 0.0, 0.01]
+    assert list(threads.run(lambda i: (time.sleep(waits[i]), i)[1], range(6))) == list(range(6))
+
+
+def test_items_are_drawn_only_as_they_are_needed():
+    threads.use(2)
+    drawn = []
+    results = threads.run(lambda i: i, (drawn.append(i) or i for i in range(100)))
+    next(results)
+    assert len(drawn) <= 4
+    results.close()
+
+
+def test_an_error_in_a_part_reaches_the_caller_and_a_part_may_call_run_itself():
+    threads.use(2)
+    assert list(threads.run(lambda i: sum(threads.run(lambda j: j, range(i))), range(4))) == [0, 0, 1, 3]
+    with pytest.raises(InputError, match="no"):
+        list(threads.run(lambda i: threads.expect("i", i, i < 2, "no more"), range(4)))
+
+
+def test_errstate_holds_inside_the_parts():
+    threads.use(2)
+    with np.errstate(all="ignore"):
+        assert list(threads.run(lambda i: np.exp(np.float64(1000.0 * i)), range(3)))[2] == np.inf
+
+
+@pytest.mark.skipif(threads._openblas() is None, reason="NumPy has no OpenBLAS here")
+def test_openblas_is_held_at_one_thread_and_given_back_even_after_an_error():
+    get, put = threads._openblas()
+    before = get()
+    try:
+        put(2)
+        seen = []
+        with pytest.raises(ZeroDivisionError), threads.one_blas_thread(), threads.one_blas_thread():
+            seen.append(get())
+            raise ZeroDivisionError
+        assert seen == [1]
+        assert get() == 2
+    finally:
+        put(before)
+
+
+def test_without_parallel_everything_runs_in_the_callers_thread():
+    threads.use(4)
+    here = threading.get_ident()
+    assert set(threads.run(lambda _: threading.get_ident(), range(5), parallel=False)) == {here}
+
+
+@pytest.mark.parametrize("value, good", [("1", True), ("3", True), ("0", False), ("many", False)])
+def test_the_environment_sets_the_count(value, good):
+    code = "import savi.threads as t; print(t.count())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"SAVI_THREADS": value})
+    assert done.stdout.strip() == (value if good else "")
+    assert good or "SAVI_THREADS" in done.stderr
