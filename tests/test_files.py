@@ -50,7 +50,7 @@ def test_a_failed_rename_leaves_no_part_either(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(InputError, match="cannot write .*file.bin: no space left"):
+    with pytest.raises(InputError, match=r"cannot write .*file.bin: no space left"):
         write(tmp_path / "file.bin", b"new")
     assert os.listdir(tmp_path) == []
 
