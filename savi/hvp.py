@@ -44,7 +44,12 @@ def complex_step(f, evaluation, v, r=COMPLEX_STEP):
 
 
 def exact(f, evaluation, v):
-    """The R-operator through the closed forms (a tangent forward and a tangent backward pass); Pearlmutter 1994."""
+    """The R-operator through the closed forms (a tangent forward and a tangent backward pass); Pearlmutter 1994.
+
+    A decoder of yours that has no `tangent` gets central differences instead.
+    """
+    if isinstance(evaluation, Evaluation) and not hasattr(f.given_x, "tangent"):
+        return central_difference(f, evaluation, v, r=scaled_step(1e-5))
     return f.hvp(evaluation, v)
 
 

@@ -375,3 +375,24 @@ def test_an_autograd_model_has_no_complex_step_and_says_so():
     f, e, v, _ = any_loss()
     with pytest.raises(InputError, match="an AutogradModel has none"):
         hvp.product(f, e, v, "complex")
+
+
+# --- a decoder of one's own -------------------------------------------------------------------------------------------
+
+
+class WithoutTangent:
+    """What a decoder gives, less its tangent."""
+
+    def __init__(self, given_x):
+        self.forward, self.backward, self.log_px = given_x.forward, given_x.backward, given_x.log_px
+        self.param_sum, self.x = given_x.param_sum, given_x.x
+
+
+def test_exact_falls_back_on_central_differences_where_a_decoder_has_no_tangent():
+    f, lam, noise, v = smooth_problem(Bernoulli())
+    expected = hvp.exact(f, f.evaluate(lam, noise), v)
+    expected_theta = f.theta_sum().add(expected).value()
+    f.given_x = WithoutTangent(f.given_x)
+    product = hvp.exact(f, f.evaluate(lam, noise), v)
+    assert_close(product.lam, expected.lam, rtol=1e-7)
+    assert_close(f.theta_sum().add(product).value(), expected_theta, rtol=1e-7)

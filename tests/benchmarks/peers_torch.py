@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 NAME = "PyTorch"
-CHUNK_ROWS = 500  # decoder rows of one chunk of importance samples: few enough to stay in the cache
+CHUNK_ROWS = 250  # decoder rows of one chunk of importance samples: few enough to stay in the cache
 
 
 def set_threads(n):
