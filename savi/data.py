@@ -1,7 +1,6 @@
 """Data sets of 28x28 grey images: glyphs (drawn here), MNIST and OMNIGLOT (fetched from their publishers and verified).
 
-`load` returns images; `fetch` brings the public files; `describe` lists what there is. A file is looked for in the
-folder given, or else in $SAVI_DATA and then in the cache folder; its digest is checked before it is read.
+`load` returns images; `fetch` (sources.py) brings the public files; `describe` lists what there is.
 """
 
 import contextlib
@@ -15,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from savi import glyphs
-from savi.files import InputError, replacing
-from savi.glyphs import reading
+from . import glyphs
+from .files import InputError, reading, replacing
+from .sources import SOURCES, TEST, TRAIN, cache_folder, fetch, folders, found, known, source_of, verified
+
+__all__ = ["Dataset", "binarize", "cache_folder", "describe", "fetch", "glyph_characters", "load", "read_idx"]
 
 
 class Dataset(NamedTuple):
@@ -34,37 +35,6 @@ class Dataset(NamedTuple):
     shape: tuple = (28, 28)
 
 
-class Source(NamedTuple):
-    """A public file: its name; its SHA-256, or "md5:..." where only that is published; the folders it is fetched from.
-
-    A file without folders is used where it is present and never fetched.
-    """
-
-    file: str
-    digest: str
-    folders: tuple = ()
-
-
-_MNIST = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
-_LAKE = ("https://github.com/brendenlake/omniglot/raw/master/python/",)
-_BURDA = ("https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/",)
-_TRAIN, _TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
-SOURCES = {
-    "glyphs": (),
-    "mnist": (
-        Source(_TRAIN + ".gz", "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", _MNIST),
-        Source(_TEST + ".gz", "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6", _MNIST),
-        Source(_TRAIN, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-        Source(_TEST, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-    ),
-    "omniglot": (
-        Source("images_background.zip", "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640", _LAKE),
-        Source("images_evaluation.zip", "1f61a8f3366785b057fc117d9228e78a16e3d976c8953b2a10fcc74cf0609cee", _LAKE),
-        Source("images_background_small1.zip", "f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4"),
-        Source("images_background_small2.zip", "3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f"),
-        Source("chardata.mat", "md5:21ecaf34373511aa7691cf2e0802aa3d", _BURDA),
-    ),
-}
 _ABOUT = {
     "glyphs": ("letters of many alphabets in 12 faces, split by letter", "about 19,200 / 2,500 / 2,000"),
     "mnist": ("handwritten digits", "50,000 / 10,000 / 10,000; from the t10k file alone 8,000 / 1,000 / 1,000"),
@@ -84,19 +54,7 @@ def load(name, folder=None):
               two parts. Either way in a fixed order that mixes alphabets.
     `folder` None means $SAVI_DATA, then the cache folder. Raises InputError when files are missing or damaged.
     """
-    return {"glyphs": _glyphs, "mnist": _mnist, "omniglot": _omniglot}[_known(name)](folder)
-
-
-def fetch(name, folder=None, progress=None):
-    """Fetch the public files of the data set `name` into `folder` (None: the cache folder) and verify their digests.
-
-    progress(file, done, total) is called as bytes arrive; total is None where the server does not say.
-    Returns a list of (file, path, what happened). Raises InputError that says which file to put where by hand.
-    """
-    folder = cache_folder() if folder is None else os.fspath(folder)
-    if not SOURCES[_known(name)]:
-        return [(name, None, "needs no download: it is drawn from matplotlib's fonts")]
-    return [_fetch(source, folder, progress or (lambda *_: None)) for source in SOURCES[name] if source.folders]
+    return {"glyphs": _glyphs, "mnist": _mnist, "omniglot": _omniglot}[known(name)](folder)
 
 
 def describe(folder=None):
@@ -114,12 +72,6 @@ def glyph_characters():
     drawn = _drawn_glyphs()
     part = _parts(drawn["letter_groups"])
     return {name: "".join(map(chr, drawn["letters"][part == i])) for i, name in enumerate(("train", "valid", "test"))}
-
-
-def cache_folder():
-    """$SAVI_CACHE, or else savi in $XDG_CACHE_HOME or ~/.cache."""
-    user = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.environ.get("SAVI_CACHE") or os.path.join(user, "savi")
 
 
 def read_idx(path, dimensions):
@@ -150,25 +102,25 @@ def _drawn_glyphs():
 
 
 def _mnist(folder):
-    found = _found("mnist", folder)
-    train, test = (found.get(file + ".gz") or found.get(file) for file in (_TRAIN, _TEST))
+    present = found("mnist", folder)
+    train, test = (present.get(file + ".gz") or present.get(file) for file in (TRAIN, TEST))
     if not test:
-        raise _missing("mnist", _TEST + ".gz", folder)
-    train, test = (path and _grey(read_idx(_verified(path), 3)) for path in (train, test))
+        raise _missing("mnist", TEST + ".gz", folder)
+    train, test = (path and _grey(read_idx(verified(path), 3)) for path in (train, test))
     if train is None:
         return Dataset("mnist (10k file: 8000/1000/1000)", *np.split(test, [8000, 9000]))
     return Dataset("mnist", train[:-10000], train[-10000:], test)
 
 
 def _omniglot(folder):
-    found = _found("omniglot", folder)
-    mat = found.pop("chardata.mat", None)
-    if mat and (not found or importlib.util.find_spec("scipy")):
-        return _chardata(_verified(mat))
-    if not found:
+    present = found("omniglot", folder)
+    mat = present.pop("chardata.mat", None)
+    if mat and (not present or importlib.util.find_spec("scipy")):
+        return _chardata(verified(mat))
+    if not present:
         raise _missing("omniglot", "images_background.zip, images_evaluation.zip or chardata.mat", folder)
-    name = f"omniglot ({', '.join(found)})"
-    background, evaluation = (_drawings(found, kind) for kind in ("background", "evaluation"))
+    name = f"omniglot ({', '.join(present)})"
+    background, evaluation = (_drawings(present, kind) for kind in ("background", "evaluation"))
     if background and evaluation:
         train, valid, _ = _split(background["images"], _parts(background["groups"], (0.9, 1.0)))
         return Dataset(name, train, valid, _grey(evaluation["images"]))
@@ -176,9 +128,9 @@ def _omniglot(folder):
     return Dataset(name, *_split(drawn["images"], _parts(drawn["groups"])))
 
 
-def _drawings(found, kind):
-    paths = [_verified(path) for file, path in found.items() if kind in file]
-    key = " ".join([str(glyphs.RECIPE)] + [_source(path).digest for path in paths])
+def _drawings(present, kind):
+    paths = [verified(path) for file, path in present.items() if kind in file]
+    key = " ".join([str(glyphs.RECIPE)] + [source_of(path).digest for path in paths])
     return paths and _cached("omniglot", key, lambda: glyphs.read_drawings(paths))
 
 
@@ -232,96 +184,13 @@ def _cached(name, key, make):
     return arrays
 
 
-def _fetch(source, folder, progress):
-    from http.client import HTTPException
-
-    path, reasons = os.path.join(folder, source.file), []
-    with contextlib.suppress(InputError):
-        return source.file, _verified(path), "already there"
-    for url in (place + source.file for place in source.folders):
-        try:
-            data = _download(url, source, progress)
-            with replacing(path) as file:
-                file.write(data)
-            return source.file, path, f"fetched from {url}"
-        except (OSError, HTTPException) as error:
-            reasons.append(f"{url}: {error or type(error).__name__}")
-    raise InputError(
-        f"cannot fetch {source.file} ({'; '.join(reasons)}); expected it from there or, put by hand, in {folder} "
-        f"as {source.file} with {_spelled(source.digest)}"
-    )
-
-
-def _download(url, source, progress):
-    """The bytes at `url`, all of them: OSError or HTTPException when they break off or have another digest."""
-    blocks, done = [], 0
-    with contextlib.closing(_open(url)) as reply:
-        total = int(reply.headers.get("Content-Length") or 0) or None
-        while block := reply.read(1 << 16):
-            blocks.append(block)
-            done += len(block)
-            progress(source.file, done, total)
-    if (digest := _digest(b"".join(blocks), source)) != source.digest:
-        raise OSError(f"{done} bytes came, with {_spelled(digest)}")
-    return b"".join(blocks)
-
-
-def _open(url):
-    from urllib.request import urlopen
-
-    return urlopen(url, timeout=30)
-
-
-def _verified(path):
-    """`path`, if the public file there is as published; or else InputError."""
-    source = _source(path)
-    with reading(path, f"{source.file} as published"), open(path, "rb") as file:
-        digest = _digest(file.read(), source)
-    if digest != source.digest:
-        raise InputError(f"{path} has {_spelled(digest)}; expected {_spelled(source.digest)}, as published")
-    return path
-
-
-def _source(path):
-    return next(source for source in sum(SOURCES.values(), ()) if source.file == os.path.basename(path))
-
-
-def _digest(data, source):
-    """The digest of `data`, written as source.digest is."""
-    if source.digest.startswith("md5:"):
-        return "md5:" + hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return hashlib.sha256(data).hexdigest()
-
-
-def _spelled(digest):
-    return digest.replace("md5:", "MD5 ") if ":" in digest else "SHA-256 " + digest
-
-
-def _known(name):
-    if name not in SOURCES:
-        raise InputError(f"no data set {name!r}; expected one of {', '.join(SOURCES)}")
-    return name
-
-
-def _folders(folder):
-    places = (os.environ.get("SAVI_DATA"), cache_folder()) if folder is None else (os.fspath(folder),)
-    return [place for place in places if place]
-
-
-def _found(name, folder):
-    """{file: path} of the public files that are there, in the order of SOURCES; the first folder that has one wins."""
-    places = {source.file: [os.path.join(place, source.file) for place in _folders(folder)] for source in SOURCES[name]}
-    present = {file: list(filter(os.path.isfile, paths)) for file, paths in places.items()}
-    return {file: paths[0] for file, paths in present.items() if paths}
-
-
 def _where(name, folder):
     if not SOURCES[name]:
         return f"drawn on first use, then cached in {cache_folder()}"
-    return ", ".join(_found(name, folder).values()) or f"not in {' or '.join(_folders(folder))}"
+    return ", ".join(found(name, folder).values()) or f"not in {' or '.join(folders(folder))}"
 
 
 def _missing(name, files, folder):
     return InputError(
-        f"no {files} in {' or '.join(_folders(folder))}; expected what python -m savi data fetch {name} brings"
+        f"no {files} in {' or '.join(folders(folder))}; expected what python -m savi data fetch {name} brings"
     )

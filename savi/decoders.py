@@ -59,7 +59,7 @@ class _Given:
         self.net, self.likelihood, self.size = decoder.net, decoder.likelihood, decoder.size
         self.x, self.keep, self.dtype = x, keep, theta.dtype
         self.layers = self.net.layers(theta[: self.net.size])
-        self.transposed, self._backward_passes = self.net.transposed(self.layers), 0
+        self.transposed = None  # made by the first backward pass
         self.eta = theta[self.net.size :]
         self._blocks = {}
 
@@ -89,9 +89,8 @@ class _Given:
         return self.likelihood.log_prob(self._by_example(record.output), self.x, self.eta)
 
     def backward(self, record):
-        self._backward_passes += 1
-        if self._backward_passes == 2:  # an inner loop: from now on copies pay
-            self.transposed = self.net.transposed(self.layers, copies=True)
+        if self.transposed is None:
+            self.transposed = self.net.transposed(self.layers)
         _, record.kept = self.likelihood.error(self._by_example(record.output), self.x, self.eta)
         return self._by_example(self.net.backward(self.transposed, record))
 

@@ -45,6 +45,17 @@ def replacing(path):
         raise
 
 
+@contextlib.contextmanager
+def reading(path, expected):
+    """A block that decodes the file at `path`: whatever a decoder raises there becomes an InputError that says so."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        raise InputError(f"cannot read {path} ({error or type(error).__name__}); expected {expected}") from error
+
+
 def _rename(temporary, path):
     try:
         os.chmod(temporary, 0o666 & ~_umask())

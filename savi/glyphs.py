@@ -5,7 +5,6 @@ each of its letters once, large; the drawing is cut to its ink, scaled by exact 
 fills a box, and centred. Distinct images are kept once. matplotlib is imported only when something is drawn.
 """
 
-import contextlib
 import functools
 import glob
 import hashlib
@@ -16,7 +15,7 @@ import zipfile
 
 import numpy as np
 
-from savi.files import InputError
+from savi.files import InputError, reading
 
 SIDE = 28  # pixels of an image's side
 BOX = 22  # pixels of the box that a letter fills: a margin of 3
@@ -48,17 +47,6 @@ def mixing_order(images):
     """(N,) indices: a fixed shuffle, by the SHA-256 of each image, so that any stretch of it is a fair sample."""
     digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
     return sorted(range(len(images)), key=digests.__getitem__)
-
-
-@contextlib.contextmanager
-def reading(path, expected):
-    """A block that decodes the file at `path`: whatever a decoder raises there becomes an InputError that says so."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:  # decoders of damaged files raise nearly anything
-        raise InputError(f"cannot read {path} ({error or type(error).__name__}); expected {expected}") from error
 
 
 def draw():

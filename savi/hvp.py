@@ -62,8 +62,7 @@ def autograd(f, evaluation, v):
     def loss(lam, theta):
         return reference.loss(f.model, lam, theta, f.x, evaluation.noise, f.beta)
 
-    h, h_theta = reference.hessian_products(loss, evaluation.lam, f.theta, v)
-    return Product(h, [(h_theta, None, 1.0)])
+    return reference.product_by(loss, evaluation.lam, f.theta, v)
 
 
 METHODS = {
@@ -106,7 +105,7 @@ def scaled_step(r):
 def _per_example(r, lam, v):
     """r as a number or a column (B, 1), in the precision of lam."""
     r = r(lam, v) if callable(r) else r
-    return r if np.ndim(r) == 0 else np.asarray(r, lam.dtype).reshape(-1, 1)
+    return float(r) if np.ndim(r) == 0 else np.asarray(r, lam.dtype).reshape(-1, 1)
 
 
 def _weight(w):

@@ -13,6 +13,7 @@ import numpy as np
 
 from .files import InputError
 from .gaussian import (
+    LOG_2PI,
     AnalyticKL,
     log_density,
     reparameterized_hvp,
@@ -90,7 +91,7 @@ class LatentGaussianModel:
         """
         x = np.asarray(x)
         self.decoder.check(theta, x)
-        return Objective(self, theta, x.astype(theta.dtype, copy=False), beta, keep)
+        return Objective(self, theta, x.astype(theta.dtype, copy=False), float(beta), keep)
 
     def loss(self, lam, theta, x, noise, beta=1.0):
         """-ELBO of each example (nats, lower is better), [E2]; [LI] eq. 3; the KL term times beta.
@@ -115,6 +116,8 @@ class LatentGaussianModel:
 
     def posterior_kl(self, lam, target):
         """KL(q(z; lam) || q(z; target)) (B,) and its gradient with respect to lam (B, 2D), target held fixed.  [E3]"""
+        if lam.shape != target.shape:
+            raise InputError(f"lam has shape {lam.shape} and its target {target.shape}; expected the same")
         return AnalyticKL.value(lam, target), AnalyticKL.grad(lam, target)
 
     def log_weights(self, lam, theta, x, noise):
@@ -134,8 +137,8 @@ class Objective:
         B, D = len(self.x), self.model.latent_dim
         if lam.shape != (B, 2 * D):
             raise InputError(f"lam has shape {lam.shape}; x of {B} examples and latent_dim {D} need ({B}, {2 * D})")
-        if noise.ndim != 3 or noise.shape[1:] != (B, D):
-            raise InputError(f"noise has shape {noise.shape}; expected (S, {B}, {D})")
+        if noise.ndim != 3 or noise.shape[1:] != (B, D) or not len(noise):
+            raise InputError(f"noise has shape {noise.shape}; expected (S, {B}, {D}) with S >= 1")
 
     def evaluate(self, lam, noise):
         """f and its gradient: an Evaluation."""
@@ -166,7 +169,8 @@ class Objective:
         self._check(lam, noise)
         z = sample(lam, noise)
         log_px = self.given_x.log_px(self.given_x.forward(z))
-        return log_px + log_density(z, self.prior) - log_density(z, lam)
+        log_q = -0.5 * (LOG_2PI + split(lam)[1] + noise**2).sum(axis=-1)  # (z - mu) / sigma is the noise itself
+        return log_px + log_density(z, self.prior) - log_q
 
     def hvp(self, evaluation, v):
         """(H_{lam,lam} v, H_{theta,lam} v) exactly, v (B, 2D): Pearlmutter's R-operator through the closed forms."""
@@ -189,8 +193,8 @@ class ThetaSum:
     def add(self, term, weight=1.0):
         """+ weight * term; weight is a number or one per example (B,). Returns the sum itself."""
         for record, dot, w in term.terms:
-            if isinstance(record, np.ndarray):  # already a vector (P,), from autograd
-                self.vector = self.vector + w * weight * record
+            if callable(record):  # from autograd: a vector (P,) as a function of the weights
+                self.vector = self.vector + record(w * weight)
                 continue
             samples = record.block.rows // self.batch
             rows = -w * weight / samples  # f is minus the mean over samples of log p(x | z)

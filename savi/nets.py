@@ -105,8 +105,10 @@ class MLP:
 
     def __init__(self, sizes, activation="tanh"):
         self.sizes = tuple(int(n) for n in sizes)
-        if len(self.sizes) < 2 or min(self.sizes) < 1:
-            raise InputError(f"sizes is {list(sizes)}; expected at least an input and an output size, each >= 1")
+        if len(self.sizes) < 2 or min(self.sizes) < 1 or self.sizes != tuple(sizes):
+            raise InputError(
+                f"sizes is {list(sizes)}; expected at least an input and an output size, whole numbers >= 1"
+            )
         if isinstance(activation, str) and activation not in ACTIVATIONS:
             raise InputError(f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
         self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
@@ -133,10 +135,9 @@ class MLP:
         return views
 
     @staticmethod
-    def transposed(layers, copies=False):
-        """W^T (out, in) of each layer, as views, or as copies: quicker products, where many backward passes follow."""
-        views = [layer[:-1].T for layer in layers]
-        return [np.ascontiguousarray(W_T) for W_T in views] if copies else views
+    def transposed(layers):
+        """W^T (out, in) of each layer, copied: the products of a backward pass are quicker by more than the copy costs."""
+        return [np.ascontiguousarray(layer[:-1].T) for layer in layers]
 
     def block(self, rows, dtype, slots=1):
         return Block(self.sizes, slots, rows, dtype)

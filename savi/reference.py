@@ -80,6 +80,18 @@ def hessian_products(loss, lam, theta, v):
     return autograd.grad(directional, (0, 1))(lam, theta)
 
 
+def product_by(loss, lam, theta, v):
+    """The Product by differentiating twice; weighting an example's H_{theta,lam} v is weighting its row of v."""
+    h, h_theta = hessian_products(loss, lam, theta, v)
+
+    def weighted(weight):
+        if numpy.ndim(weight) == 0:
+            return weight * h_theta
+        return hessian_products(loss, lam, theta, v * numpy.reshape(weight, (-1, 1)))[1]
+
+    return Product(h, [(weighted, None, 1.0)])
+
+
 # --- any loss: the interface of model.py over automatic differentiation -----------------------------------------------
 
 
@@ -201,8 +213,7 @@ class AutogradObjective:
     def hvp(self, evaluation, v):
         """(H_{lam,lam} v, H_{theta,lam} v), exactly."""
         loss = lambda lam, theta: self.loss(lam, theta, evaluation.noise)  # noqa: E731
-        h, h_theta = hessian_products(loss, evaluation.lam, self.theta, v)
-        return Product(h, [(h_theta, None, 1.0)])
+        return product_by(loss, evaluation.lam, self.theta, v)
 
     def theta_sum(self):
         return AutogradThetaSum(self.theta)
@@ -215,8 +226,8 @@ class AutogradThetaSum:
         self.total = numpy.zeros_like(theta)
 
     def add(self, term, weight=1.0):
-        for part, _, w in term.terms:  # a vector, or theta's gradient as a function of the weights
-            self.total += part(w * weight) if callable(part) else w * weight * part
+        for theta_grad, _, w in term.terms:  # a function of the weights
+            self.total += theta_grad(w * weight)
         return self
 
     def value(self):

@@ -65,12 +65,12 @@ def check_gradient(f, point, gradient, method="central", rtol=None, atol=None):
     """AssertionError unless `gradient` is the gradient of sum(f(.)) at `point`.
 
     gradient: an array shaped like point, or a function of point. rtol defaults to 1e-6 for "central" and 1e-12 for
-    "complex"; atol to 1e-9 (1e-14) times the largest of 1 and |f|, the rounding that a difference cannot avoid.
+    "complex"; atol to 1e-9 (1e-14) times the largest |f| at point, the rounding that a difference cannot avoid.
     """
     gradient = gradient(point) if callable(gradient) else gradient
     expected = numeric_gradient(f, point, method)
     default_rtol, default_atol = {"central": (1e-6, 1e-9), "complex": (1e-12, 1e-14)}[method]
-    scale = max(1.0, float(np.max(np.abs(f(np.asarray(point, dtype=float))), initial=0)))
+    scale = float(np.max(np.abs(f(np.asarray(point, dtype=float))), initial=0))
     assert_close(
         gradient,
         expected,

@@ -18,9 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import data, glyphs
-from savi.data import Source, load
+from savi import data, glyphs, sources
+from savi.data import load
 from savi.files import InputError
+from savi.sources import Source
 
 REAL = os.environ.get("SAVI_DATA", "")
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
@@ -41,7 +42,7 @@ def alone(tmp_path, monkeypatch):
     """No test sees or writes the user's folders, or opens a connection."""
     monkeypatch.setenv("SAVI_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SAVI_DATA", raising=False)
-    monkeypatch.setattr(data, "_open", lambda url: pytest.fail(f"opened {url}"))
+    monkeypatch.setattr(sources, "_open", lambda url: pytest.fail(f"opened {url}"))
 
 
 def real(*files):
@@ -61,8 +62,8 @@ def refuses(expected, call, *args):
 
 def publish(monkeypatch, name, files, folders=()):
     """Let the public files of the data set be these {file: bytes}."""
-    sources = tuple(Source(file, hashlib.sha256(content).hexdigest(), folders) for file, content in files.items())
-    monkeypatch.setitem(data.SOURCES, name, sources)
+    published = tuple(Source(file, hashlib.sha256(content).hexdigest(), folders) for file, content in files.items())
+    monkeypatch.setitem(sources.SOURCES, name, published)
 
 
 def put(folder, files):
@@ -411,7 +412,7 @@ def test_mnist_absent_or_without_its_test_file(tmp_path, monkeypatch):
 
 def test_a_file_with_a_public_name_and_other_content_is_refused(tmp_path):
     put(tmp_path, {TEST + ".gz": gzip.compress(idx(digits(2)))})
-    expected = next(source.digest for source in data.SOURCES["mnist"] if source.file == TEST + ".gz")
+    expected = next(source.digest for source in sources.SOURCES["mnist"] if source.file == TEST + ".gz")
     refuses([tmp_path / (TEST + ".gz"), "SHA-256", expected], load, "mnist", tmp_path)
 
 
@@ -642,7 +643,7 @@ def web(monkeypatch):
             raise reply
         return reply
 
-    monkeypatch.setattr(data, "_open", answer)
+    monkeypatch.setattr(sources, "_open", answer)
     return replies, asked
 
 
@@ -724,7 +725,7 @@ def test_fetch_into_a_place_that_is_no_folder(tmp_path, web):
 
 def test_fetch_checks_an_md5_where_only_that_is_published(tmp_path, web, monkeypatch):
     md5 = hashlib.md5(CONTENT).hexdigest()
-    monkeypatch.setitem(data.SOURCES, "omniglot", (Source("drawings", "md5:" + md5, MIRRORS[:1]),))
+    monkeypatch.setitem(sources.SOURCES, "omniglot", (Source("drawings", "md5:" + md5, MIRRORS[:1]),))
     web[0].append(Reply(CONTENT[1:]))
     refuses(["MD5 " + md5], data.fetch, "omniglot", tmp_path)
     web[0].append(Reply(CONTENT))
@@ -746,8 +747,8 @@ def test_an_unknown_name_lists_the_known(call):
 
 
 def test_the_table_of_sources_is_well_formed():
-    for sources in data.SOURCES.values():
-        for source in sources:
+    for listed in sources.SOURCES.values():
+        for source in listed:
             algorithm, _, digest = source.digest.rpartition(":")
             assert len(digest) == {"": 64, "md5": 32}[algorithm] and int(digest, 16)
             assert all(folder.startswith("https://") and folder.endswith("/") for folder in source.folders)

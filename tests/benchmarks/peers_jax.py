@@ -220,6 +220,8 @@ class Peer:
         """
         layers, chunk = split(theta, self.decoder), min(samples, max(1, CHUNK_ROWS // len(x)))
         mu, log_var = jnp.split(lam, 2, axis=1)
+        W, b = layers[-1]
+        x_weight, x_bias = x @ W.T, x @ b  # x . (W^T h + b) without a pass over the logits
 
         def add(carry, index, size=chunk):
             top, total = carry
@@ -228,8 +230,9 @@ class Peer:
             else:
                 e = lax.dynamic_slice_in_dim(noise, index * chunk, size)
             z = mu + jnp.exp(log_var / 2) * e
-            logits = mlp(layers, z.reshape(-1, self.D)).reshape(size, *x.shape)
-            log_px = jnp.sum(x * logits - softplus(logits), axis=2)
+            h = jnp.tanh(mlp(layers[:-1], z.reshape(-1, self.D)))
+            costs = jnp.sum(softplus(h @ W + b), axis=1).reshape(size, -1)
+            log_px = jnp.sum(h.reshape(size, len(x), -1) * x_weight, axis=2) + x_bias - costs
             log_w = log_px + 0.5 * jnp.sum(e * e - z * z + log_var, axis=2)
             new_top = jnp.maximum(top, log_w.max(axis=0))
             total = total * jnp.exp(top - new_top) + jnp.exp(log_w - new_top).sum(axis=0)

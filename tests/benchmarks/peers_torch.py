@@ -211,6 +211,7 @@ class Peer:
         """
         parts = split(theta, self.decoder)
         mu, log_var = lam.chunk(2, 1)
+        x_weight, x_bias = x @ parts[-2].t(), x @ parts[-1]  # x . (W^T h + b) without a pass over the logits
         generator = torch.Generator().manual_seed(seed)
         chunk = max(1, CHUNK_ROWS // len(x))
         total = torch.full_like(lam[:, 0], -torch.inf)
@@ -221,8 +222,9 @@ class Peer:
             else:
                 e = noise[start : start + size]
             z = mu + torch.exp(log_var / 2) * e
-            logits = mlp(parts, z.flatten(0, 1)).view(size, *x.shape)
-            log_px = (logits * x).sum(2) - softplus(logits).sum(2)
+            h = torch.tanh(mlp(parts[:-2], z.flatten(0, 1)))
+            logits = torch.addmm(parts[-1], h, parts[-2])
+            log_px = (h.view(size, len(x), -1) * x_weight).sum(2) + x_bias - softplus(logits).sum(1).view(size, -1)
             log_w = log_px + 0.5 * (e * e - z * z + log_var).sum(2)
             total = torch.logaddexp(total, log_w.logsumexp(0))
         return total - math.log(samples)
