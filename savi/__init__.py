@@ -2,7 +2,7 @@
 
 The rooms, lower ones first; lower rooms know nothing of upper ones:
 files, memory, threads, gaussian, likelihoods, nets, decoders, model, reference, hvp, optimizers, svi, amortized,
-semi_amortized, evaluate, train, glyphs, sources, data, plots, testing, compare.
+semi_amortized, evaluate, checkpoints, train, glyphs, sources, data, plots, testing, compare.
 """
 
 import importlib

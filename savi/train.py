@@ -4,7 +4,6 @@ All randomness of step t of epoch e comes from the seeds (seed, e, t), so a run 
 gives, bit for bit, the numbers of an uninterrupted one: nothing but the parameters and Adam's state needs saving.
 """
 
-import json
 import os
 import re
 import time
@@ -12,8 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import checkpoints
+from .checkpoints import State
 from .evaluate import elbo_parts, infer
-from .files import InputError, expect, replacing
+from .files import InputError, expect
 from .optimizers import Adam, clip_norm
 
 INIT, ORDER, BINARIZE, NOISE, JUDGE = range(5)  # what a stream of random numbers is for
@@ -21,21 +22,6 @@ INIT, ORDER, BINARIZE, NOISE, JUDGE = range(5)  # what a stream of random number
 
 class NonFiniteLoss(InputError):
     """The training loss became NaN or infinite."""
-
-
-class State(NamedTuple):
-    """Everything that changes in training: replaced as a whole by each step, saved as it is."""
-
-    theta: np.ndarray
-    phi: np.ndarray
-    theta_state: tuple
-    phi_state: tuple
-    best_theta: np.ndarray
-    best_phi: np.ndarray
-    epoch: int = 0
-    step: int = 0  # steps done in this epoch
-    loss: float = 0.0  # summed over this epoch's examples so far
-    history: tuple = ()
 
 
 class FitResult(NamedTuple):
@@ -73,9 +59,9 @@ def fit(model, method, data, epochs=10, seed=0, *, out=None, resume=False, progr
     path = None if out is None else os.path.join(out, "last.npz")
     state = None
     if resume and path is not None and os.path.exists(path):
-        state = run.load(path)
+        state, run.seconds = checkpoints.load(path, run.initial(), run.describe())
     elif out is not None:
-        _write_json(os.path.join(out, "settings.json"), run.describe())
+        checkpoints.write_json(os.path.join(out, "settings.json"), run.describe())
     state = run.judged(run.initial()) if state is None else state
     bar = _progress_bar(method.name, epochs * run.steps, state.epoch * run.steps + state.step, progress)
     try:
@@ -86,10 +72,10 @@ def fit(model, method, data, epochs=10, seed=0, *, out=None, resume=False, progr
             else:
                 state = run.judged(state._replace(epoch=state.epoch + 1, step=0))
                 if out is not None:
-                    run.save(out, state)
+                    checkpoints.save(out, state, run.seconds, run.describe())
     except KeyboardInterrupt:
         if out is not None:
-            run.save(out, state)
+            checkpoints.save(out, state, run.seconds, run.describe())
         raise
     finally:
         bar.close()
@@ -213,51 +199,6 @@ class _Run:
         )
         bar.update()
 
-    def save(self, out, state):
-        """best.npz, the best parameters, and last.npz, the whole state, each replaced at once."""
-        arrays = {name: getattr(state, name) for name in ("theta", "phi", "best_theta", "best_phi")}
-        for name in ("theta_state", "phi_state"):
-            arrays |= {f"{name}_{i}": np.asarray(part) for i, part in enumerate(getattr(state, name))}
-        rest = {"epoch": state.epoch, "step": state.step, "loss": state.loss, "history": state.history}
-        meta = json.dumps({"settings": self.describe(), "state": rest})
-        with replacing(os.path.join(out, "best.npz")) as file:
-            np.savez(file, theta=state.best_theta, phi=state.best_phi)
-        with replacing(os.path.join(out, "last.npz")) as file:
-            np.savez(file, **arrays, seconds=np.array(self.seconds), meta=np.array(meta))
-
-    def load(self, path):
-        """The state in a checkpoint. Raises InputError when it is damaged or belongs to another run."""
-        fresh = self.initial()
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-            meta = json.loads(str(arrays["meta"]))
-            states = {
-                name: tuple(arrays[f"{name}_{i}"] for i in range(len(getattr(fresh, name))))
-                for name in ("theta_state", "phi_state")
-            }
-            params = {name: arrays[name] for name in ("theta", "phi", "best_theta", "best_phi")}
-            self.seconds = arrays["seconds"].tolist()
-            rest = meta["state"] | {"history": tuple(meta["state"]["history"])}
-            state = State(**params, **states, **rest)
-        except Exception as error:  # zipfile, zlib, json and numpy each have errors of their own
-            raise InputError(f"cannot resume from {path}: not a whole savi checkpoint ({error})") from error
-        for name, here in json.loads(json.dumps(self.describe())).items():
-            if meta["settings"].get(name) != here:
-                raise InputError(
-                    f"cannot resume from {path}: its {name} is {meta['settings'].get(name)}, this run's is {here}"
-                )
-        return state
-
-
-def load_checkpoint(path):
-    """(theta, phi) of a last.npz or best.npz. Raises InputError when the file is missing or damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return file["theta"], file["phi"]
-    except Exception as error:
-        raise InputError(f"cannot read {path}: not a whole savi checkpoint ({error})") from error
-
 
 def _progress_bar(name, total, done, progress):
     from tqdm import tqdm
@@ -285,8 +226,3 @@ def _is_grey_bernoulli(model, x):
 
     likelihood = getattr(getattr(model, "decoder", None), "likelihood", None)
     return isinstance(likelihood, Bernoulli) and bool(((x > 0) & (x < 1)).any())
-
-
-def _write_json(path, value):
-    with replacing(path) as file:
-        file.write((json.dumps(value, indent=2) + "\n").encode())

@@ -396,3 +396,14 @@ def test_exact_falls_back_on_central_differences_where_a_decoder_has_no_tangent(
     product = hvp.exact(f, f.evaluate(lam, noise), v)
     assert_close(product.lam, expected.lam, rtol=1e-7)
     assert_close(f.theta_sum().add(product).value(), expected_theta, rtol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["exact", "autograd"])
+def test_a_sum_weighted_by_example_weights_each_examples_product(method):
+    f, lam, noise, v = smooth_problem(Bernoulli())
+    weights = np.array([1.0, -2.0, 0.5])
+    e = f.evaluate(lam, noise)
+    single = [v * np.eye(3)[:, [b]] for b in range(3)]  # H_{theta,lam} v of one example: the others' rows of v are zero
+    expected = sum(w * f.theta_sum().add(hvp.exact(f, e, u)).value() for w, u in zip(weights, single))
+    product = hvp.product(f, e, v, method)
+    assert_close(f.theta_sum().add(product, weight=weights).value(), expected, rtol=1e-10)

@@ -470,3 +470,31 @@ def test_an_x_outside_the_support_is_refused():
 def test_a_wrong_prior_is_refused_with_its_numbers():
     with pytest.raises(InputError, match=r"prior has shape \(3,\); latent_dim 2 needs \(4,\)"):
         LatentGaussianModel(MLPDecoder(MLP([2, 3]), Bernoulli()), prior=np.zeros(3))
+
+
+@pytest.mark.parametrize("log_var", [-20.0, -30.0])
+def test_log_weights_in_float32_hold_at_small_variances(log_var):
+    rng = np.random.default_rng(0)
+    model = LatentGaussianModel(MLPDecoder(MLP([2, 3]), Bernoulli()))
+    theta, x, noise = model.init(rng), np.ones((1, 3)), rng.standard_normal((4, 1, 2))
+    lam = np.array([[3.0, 3.0, log_var, log_var]])
+    arrays = lam, theta, x, noise
+    exact, rounded = (model.log_weights(*(a.astype(t) for a in arrays)) for t in (np.float64, np.float32))
+    assert_close(rounded, exact, rtol=0, atol=1e-4)
+
+
+def test_the_same_evaluation_twice_gives_the_same_bits():
+    rng = np.random.default_rng(0)
+    model = LatentGaussianModel(MLPDecoder(MLP([2, 7, 5]), Bernoulli()))
+    f = model.objective(model.init(rng), np.ones((3, 5)))
+    lam, noise = rng.standard_normal((3, 4)), rng.standard_normal((2, 3, 2))
+    assert np.array_equal(f.gradient(lam, noise).d_lam, f.gradient(lam, noise).d_lam)
+
+
+def test_noise_without_samples_and_targets_of_another_shape_get_a_sentence():
+    model = LatentGaussianModel(MLPDecoder(MLP([2, 5]), Bernoulli()))
+    theta, x, lam = model.init(np.random.default_rng(0)), np.ones((3, 5)), np.zeros((3, 4))
+    with pytest.raises(InputError, match=r"noise has shape \(0, 3, 2\)"):
+        model.loss(lam, theta, x, np.zeros((0, 3, 2)))
+    with pytest.raises(InputError, match=r"its target \(3, 2\)"):
+        model.posterior_kl(lam, lam[:, :2])

@@ -540,3 +540,8 @@ def test_samples_scaled_wrongly_pass_the_complex_step_and_fail_beside_the_refere
     check_by_complex_step(problem)
     with pytest.raises(AssertionError, match="loss is off by"):
         check_against_reference(problem)
+
+
+def test_a_gradient_of_a_tiny_function_is_not_excused_by_an_absolute_tolerance():
+    with pytest.raises(AssertionError, match="the gradient is off"):
+        check_gradient(lambda p: 1e-11 * np.sin(p), np.array([0.3, 1.0]), np.zeros(2))

@@ -29,8 +29,9 @@ from savi import (
     hvp,
 )
 from savi import train as room
+from savi.checkpoints import load_checkpoint
 from savi.optimizers import clip_norm
-from savi.train import NonFiniteLoss, fit, load_checkpoint
+from savi.train import NonFiniteLoss, fit
 
 METHODS = {
     "vae": lambda encoder: VAE(encoder),

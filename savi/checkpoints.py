@@ -1,0 +1,83 @@
+"""Checkpoints: everything that changes in training, in files that are whole or absent.
+
+OUT/last.npz is the whole state, from which training goes on bit for bit; OUT/best.npz the best theta and phi alone.
+Arrays are stored without pickle; the settings that a resumed run must share lie in last.npz as JSON.
+"""
+
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from .files import InputError, replacing
+
+PARAMETERS = ("theta", "phi", "best_theta", "best_phi")
+OPTIMIZERS = ("theta_state", "phi_state")
+
+
+class State(NamedTuple):
+    """Everything that changes in training: replaced as a whole by each step, saved as it is."""
+
+    theta: np.ndarray
+    phi: np.ndarray
+    theta_state: tuple
+    phi_state: tuple
+    best_theta: np.ndarray
+    best_phi: np.ndarray
+    epoch: int = 0
+    step: int = 0  # steps done in this epoch
+    loss: float = 0.0  # summed over this epoch's examples so far
+    history: tuple = ()
+
+
+def save(out, state, seconds, settings):
+    """Write best.npz, the best parameters, and last.npz, the whole state, each replaced at once."""
+    arrays = {name: getattr(state, name) for name in PARAMETERS}
+    for name in OPTIMIZERS:
+        arrays |= {f"{name}_{i}": np.asarray(part) for i, part in enumerate(getattr(state, name))}
+    rest = {"epoch": state.epoch, "step": state.step, "loss": state.loss, "history": state.history}
+    meta = json.dumps({"settings": settings, "state": rest})
+    with replacing(os.path.join(out, "best.npz")) as file:
+        np.savez(file, theta=state.best_theta, phi=state.best_phi)
+    with replacing(os.path.join(out, "last.npz")) as file:
+        np.savez(file, **arrays, seconds=np.array(seconds), meta=np.array(meta))
+
+
+def load(path, fresh, settings):
+    """(state, seconds of each step) of a last.npz, shaped like the state `fresh`.
+
+    Raises InputError when it is damaged or was made with other settings.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        meta = json.loads(str(arrays["meta"]))
+        states = {name: tuple(arrays[f"{name}_{i}"] for i in range(len(getattr(fresh, name)))) for name in OPTIMIZERS}
+        rest = meta["state"] | {"history": tuple(meta["state"]["history"])}
+        state, seconds = (
+            State(**{name: arrays[name] for name in PARAMETERS}, **states, **rest),
+            arrays["seconds"].tolist(),
+        )
+    except Exception as error:  # zipfile, zlib, json and numpy each have errors of their own
+        raise InputError(f"cannot resume from {path}: not a whole savi checkpoint ({error})") from error
+    for name, here in json.loads(json.dumps(settings)).items():
+        if meta["settings"].get(name) != here:
+            raise InputError(
+                f"cannot resume from {path}: its {name} is {meta['settings'].get(name)}, this run's is {here}"
+            )
+    return state, seconds
+
+
+def load_checkpoint(path):
+    """(theta, phi) of a last.npz or best.npz. Raises InputError when the file is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["theta"], file["phi"]
+    except Exception as error:
+        raise InputError(f"cannot read {path}: not a whole savi checkpoint ({error})") from error
+
+
+def write_json(path, value):
+    with replacing(path) as file:
+        file.write((json.dumps(value, indent=2) + "\n").encode())
