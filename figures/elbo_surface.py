@@ -1,6 +1,6 @@
 """The ELBO over (mu_1, mu_2) for one image, with the optimum, the VAE's estimate, SVI's path and SA-VAE's path.
 
-    python figures/elbo_surface.py            trains two small models (about three minutes), writes elbo_surface.json and .png
+    python figures/elbo_surface.py            trains two small models (about four minutes), writes elbo_surface.json and .png
     python figures/elbo_surface.py --draw     draws the picture again from the JSON
 
 As [LI] Figure 1 and [SA] Figure 1, on images: a model with two latent dimensions on glyphs. Each point of the surface is
