@@ -1,7 +1,7 @@
 """savi: semi-amortized variational inference in NumPy, with autograd as its judge.
 
 The rooms, lower ones first; lower rooms know nothing of upper ones:
-files, memory, threads, gaussian, likelihoods, nets, decoders, model, reference, hvp, optimizers, svi, amortized,
+files, memory, blas, threads, gaussian, likelihoods, nets, decoders, model, reference, hvp, optimizers, svi, amortized,
 semi_amortized, evaluate, checkpoints, train, glyphs, sources, data, plots, testing, compare.
 """
 

@@ -57,7 +57,7 @@ class VAE(AmortizedMethod):
     training_steps = 0
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
-        f = model.objective(theta, x, beta)
+        f = model.objective(theta, x, beta, once=True)
         lam, record = self.encode(model, phi, x)
         final = f.evaluate(lam, noise[0])
         return final.loss, f.theta_sum().add(final).value(), self.encoder_grad(phi, record, final.d_lam)

@@ -43,9 +43,10 @@ class MLPDecoder:
             raise InputError(f"x has shape {x.shape}; {self!r} needs (B, {self.data_dim})")
         self.likelihood.check(x)
 
-    def given(self, theta, x, keep=1):
-        """p(x | z; theta) as a function of z. keep: how many records the caller will hold at a time."""
-        return _Given(self, theta, x, keep)
+    def given(self, theta, x, keep=1, once=False):
+        """p(x | z; theta) as a function of z. keep: how many records the caller will hold at a time; once: it will be
+        evaluated once only, so that nothing need be prepared for the next time."""
+        return _Given(self, theta, x, keep, once)
 
     def mean(self, theta, z):
         """E[x | z] (..., M), for pictures of reconstructions; z (..., D)."""
@@ -55,11 +56,11 @@ class MLPDecoder:
 class _Given:
     """p(x | z; theta) at fixed theta and x; the verbs are in the module's docstring."""
 
-    def __init__(self, decoder, theta, x, keep):
-        self.net, self.likelihood, self.size = decoder.net, decoder.likelihood, decoder.size
+    def __init__(self, decoder, theta, x, keep, once):
+        self.net, self.likelihood = decoder.net, decoder.likelihood
         self.x, self.keep, self.dtype = x, keep, theta.dtype
         self.layers = self.net.layers(theta[: self.net.size])
-        self.transposed = None  # made by the first backward pass
+        self.transposed = self.net.transposed(self.layers, once)
         self.eta = theta[self.net.size :]
         self._blocks = {}
 
@@ -76,27 +77,22 @@ class _Given:
         return array.reshape(-1, len(self.x), array.shape[-1])
 
     def forward(self, z):
-        record = self._new_record(z.shape[0] * z.shape[1], np.result_type(z, self.dtype))
-        self._by_example_input(record)[...] = z
+        dtype = z.dtype if z.dtype == self.dtype else np.result_type(z, self.dtype)
+        record = self._new_record(z.shape[0] * z.shape[1], dtype)
+        record.x[...] = z.reshape(record.x.shape)
         self.net.forward(self.layers, record)
         return record
-
-    def _by_example_input(self, record):
-        h = record.inputs[0]
-        return self._by_example(h)[..., :-1]
 
     def log_px(self, record):
         return self.likelihood.log_prob(self._by_example(record.output), self.x, self.eta)
 
     def backward(self, record):
-        if self.transposed is None:
-            self.transposed = self.net.transposed(self.layers)
         _, record.kept = self.likelihood.error(self._by_example(record.output), self.x, self.eta)
         return self._by_example(self.net.backward(self.transposed, record))
 
     def tangent(self, record, z_dot):
         dot = record.block.tangent_record(record.slot)
-        self._by_example_input(dot)[...] = z_dot
+        dot.x[...] = z_dot.reshape(dot.x.shape)
         out_dot = self._by_example(self.net.tangent(self.layers, record, dot))
         self.likelihood.tangent(self._by_example(record.output), record.kept, self.x, self.eta, out_dot)
         return self._by_example(self.net.tangent_backward(self.transposed, record, dot)), dot
@@ -127,4 +123,5 @@ class _DecoderSum:
         self.eta_total += (rows * np.reshape(weight, (-1, 1))).sum(axis=0)
 
     def value(self):
-        return np.concatenate([self.net_sum.value(), self.eta_total])
+        net = self.net_sum.value()
+        return np.concatenate([net, self.eta_total]) if len(self.eta) else net

@@ -9,7 +9,7 @@ import numpy as np
 from . import threads
 from .optimizers import Adam
 
-ROWS = 2000  # examples times samples that are evaluated at a time
+ROWS = 400  # examples times samples that are evaluated at a time
 
 
 def infer(model, method, theta, phi, x, rng, steps=None, batch=500):

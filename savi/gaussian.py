@@ -39,7 +39,12 @@ def sample_tangent(lam, sigma_e, v):
 
 def sample_backward(sigma_e, d_z):
     """d_lam (B, 2D) from d_z (S, B, D), summed over samples: [sum d_z, sum d_z sigma e / 2].  [E11]"""
-    return join(d_z.sum(axis=0), (d_z * sigma_e).sum(axis=0) / 2)
+    return join(_sum(d_z), _sum(d_z * sigma_e) / 2)
+
+
+def _sum(a):
+    """The sum over samples, which costs nothing where there is only one."""
+    return a[0] if len(a) == 1 else np.add.reduce(a)
 
 
 def log_density(z, lam):
@@ -64,15 +69,19 @@ class AnalyticKL:
 
     @staticmethod
     def grad(lam, prior, noise=None):
-        mu, log_var = split(lam)
-        mu_p, log_var_p = split(prior)
-        return join((mu - mu_p) * np.exp(-log_var_p), np.expm1(log_var - log_var_p) / 2)
+        d_lam = lam - prior
+        d_mu, d_log_var = split(d_lam)
+        d_mu *= np.exp(-split(prior)[1])
+        np.expm1(d_log_var, out=d_log_var)
+        d_log_var /= 2
+        return d_lam
 
     @staticmethod
     def hvp(lam, prior, noise, v):
         mu_dot, log_var_dot = split(v)
         log_var, log_var_p = split(lam)[1], split(prior)[1]
-        return join(mu_dot * np.exp(-log_var_p), np.exp(log_var - log_var_p) * log_var_dot / 2)
+        ratio = np.exp(log_var - log_var_p)
+        return join(mu_dot * np.exp(-log_var_p), ratio * (log_var_dot / 2))
 
 
 class SampledKL:
@@ -113,6 +122,6 @@ def reparameterized_hvp(sigma_e, d_z, d_z_dot, v):
 
     d/d log_var of (d_z sigma e / 2) has two terms: d_z moves, and so does sigma.
     """
-    h = sample_backward(sigma_e, d_z_dot)
-    split(h)[1][...] += (d_z * sigma_e).sum(axis=0) * split(v)[1] / 4
-    return h
+    moved = d_z * (split(v)[1] / 2)
+    moved += d_z_dot
+    return join(_sum(d_z_dot), _sum(moved * sigma_e) / 2)

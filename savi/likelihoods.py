@@ -22,6 +22,22 @@ def softplus(a):
     return positive + np.log1p(np.exp(a - 2 * positive))  # a - 2 max(a, 0) = -|a|
 
 
+def sum_softplus(a):
+    """sum_m log(1 + exp(a_m)) over the last axis, (...,).
+
+    A logarithm costs as much as ten products: several factors 1 + exp(a) are multiplied first, as many as stay finite.
+    """
+    most = np.log(np.finfo(a.dtype).max) // (a.real.max(initial=0) + 1)  # 1 + exp(a) < exp(max(a, 0) + 1)
+    if most < 1:
+        return softplus(a).sum(axis=-1)
+    factors, width = np.exp(a, out=empty(a.shape, a.dtype)), a.shape[-1]
+    factors += 1
+    while most >= 2 and width % 2 == 0:
+        most, width = most // 2, width // 2
+        factors = np.multiply(factors[..., :width], factors[..., width:], out=factors[..., :width])
+    return np.add.reduce(np.log(factors), axis=-1)
+
+
 class _Likelihood:
     """Without parameters of its own: eta is empty."""
 
@@ -48,7 +64,7 @@ class Bernoulli(_Likelihood):
         _require(x, "Bernoulli", "values in [0, 1]", lambda: x.min() >= 0 and x.max() <= 1)
 
     def log_prob(self, out, x, eta=None):
-        return (x * out - softplus(out)).sum(axis=-1)
+        return np.einsum("...m,...m->...", x, out) - sum_softplus(out)
 
     def mean(self, out, eta=None):
         """E[x] = sigmoid(a), (..., M)."""

@@ -30,9 +30,9 @@ class Evaluation:
 
     __slots__ = ("d_lam", "d_z", "lam", "loss", "noise", "record", "sigma_e")
 
-    def __init__(self, **values):
-        for name, value in values.items():
-            setattr(self, name, value)
+    def __init__(self, lam, noise, loss, d_lam, record, d_z, sigma_e):
+        self.lam, self.noise, self.loss, self.d_lam = lam, noise, loss, d_lam
+        self.record, self.d_z, self.sigma_e = record, d_z, sigma_e
 
     @property
     def terms(self):
@@ -84,14 +84,15 @@ class LatentGaussianModel:
         """Standard-normal noise (S, B, D)."""
         return rng.standard_normal((samples, batch, self.latent_dim), dtype=dtype)
 
-    def objective(self, theta, x, beta=1.0, keep=1):
-        """f at fixed theta (P,), x (B, M) and KL weight beta [E4]. keep: evaluations the caller will hold at a time.
+    def objective(self, theta, x, beta=1.0, keep=1, once=False):
+        """f at fixed theta (P,), x (B, M) and KL weight beta [E4]. keep: evaluations the caller will hold at a time;
+        once: f will be evaluated once only.
 
         Raises InputError on a shape mismatch or an x outside the likelihood's support.
         """
         x = np.asarray(x)
         self.decoder.check(theta, x)
-        return Objective(self, theta, x.astype(theta.dtype, copy=False), float(beta), keep)
+        return Objective(self, theta, x.astype(theta.dtype, copy=False), float(beta), keep, once)
 
     def loss(self, lam, theta, x, noise, beta=1.0):
         """-ELBO of each example (nats, lower is better), [E2]; [LI] eq. 3; the KL term times beta.
@@ -103,15 +104,15 @@ class LatentGaussianModel:
 
     def parts(self, lam, theta, x, noise):
         """(-E_q[log p(x|z)], KL), each (B,), nats: the loss is their sum."""
-        return self.objective(theta, x).parts(lam, noise)
+        return self.objective(theta, x, once=True).parts(lam, noise)
 
     def evaluate(self, lam, theta, x, noise, beta=1.0):
         """The Evaluation of f: .loss (B,), .d_lam (B, 2D). Raises InputError as `loss` does."""
-        return self.objective(theta, x, beta).evaluate(lam, noise)
+        return self.objective(theta, x, beta, once=True).evaluate(lam, noise)
 
     def theta_grad(self, lam, theta, x, noise, beta=1.0):
         """d f / d theta (P,), summed over the batch.  [E13]"""
-        f = self.objective(theta, x, beta)
+        f = self.objective(theta, x, beta, once=True)
         return f.theta_sum().add(f.gradient(lam, noise)).value()
 
     def posterior_kl(self, lam, target):
@@ -122,16 +123,16 @@ class LatentGaussianModel:
 
     def log_weights(self, lam, theta, x, noise):
         """log p(x, z_s) - log q(z_s) of each sample, (S, B), nats: the terms of the importance-weighted bound.  [E5]"""
-        return self.objective(theta, x).log_weights(lam, noise)
+        return self.objective(theta, x, once=True).log_weights(lam, noise)
 
 
 class Objective:
     """f(lam; noise) at fixed theta, x and beta; the verbs are in the module's docstring."""
 
-    def __init__(self, model, theta, x, beta, keep):
+    def __init__(self, model, theta, x, beta, keep, once):
         self.model, self.theta, self.x, self.beta, self.kl = model, theta, x, beta, model.kl
         self.prior = model.prior.astype(theta.dtype)
-        self.given_x = model.decoder.given(theta, x, keep)
+        self.given_x = model.decoder.given(theta, x, keep, once)
 
     def _check(self, lam, noise):
         B, D = len(self.x), self.model.latent_dim
@@ -154,8 +155,17 @@ class Objective:
         record = self.given_x.forward(split(lam)[0] + sigma_e)
         loss = self._loss(lam, noise, record) if with_loss else None
         d_z = self.given_x.backward(record)  # J^T e_x, (S, B, D)
-        d_lam = self.beta * self.kl.grad(lam, self.prior, noise) - sample_backward(sigma_e, d_z) / len(noise)  # [E11]
-        return Evaluation(lam=lam, noise=noise, loss=loss, d_lam=d_lam, record=record, d_z=d_z, sigma_e=sigma_e)
+        d_lam = self._difference(self.kl.grad(lam, self.prior, noise), sample_backward(sigma_e, d_z), noise)  # [E11]
+        return Evaluation(lam, noise, loss, d_lam, record, d_z, sigma_e)
+
+    def _difference(self, kl, expected, noise):
+        """beta kl - expected / S, over `kl`: derivatives of the two terms of f, the second one summed over the samples."""
+        if self.beta != 1:
+            kl *= self.beta
+        if len(noise) > 1:
+            expected /= len(noise)
+        kl -= expected
+        return kl
 
     def _loss(self, lam, noise, record):
         return self.beta * self.kl.value(lam, self.prior, noise) - self.given_x.log_px(record).mean(axis=0)
@@ -176,8 +186,9 @@ class Objective:
         """(H_{lam,lam} v, H_{theta,lam} v) exactly, v (B, 2D): Pearlmutter's R-operator through the closed forms."""
         e = evaluation
         d_z_dot, dot = self.given_x.tangent(e.record, sample_tangent(e.lam, e.sigma_e, v))
-        h = reparameterized_hvp(e.sigma_e, e.d_z, d_z_dot, v) / len(e.noise)
-        return Product(self.beta * self.kl.hvp(e.lam, self.prior, e.noise, v) - h, [(e.record, dot, 1.0)])
+        h = reparameterized_hvp(e.sigma_e, e.d_z, d_z_dot, v)
+        h = self._difference(self.kl.hvp(e.lam, self.prior, e.noise, v), h, e.noise)
+        return Product(h, [(e.record, dot, 1.0)])
 
     def theta_sum(self):
         return ThetaSum(self.given_x)
@@ -188,13 +199,13 @@ class ThetaSum:
 
     def __init__(self, given_x):
         self.sum, self.batch = given_x.param_sum(), len(given_x.x)
-        self.vector = 0.0
+        self.vectors = []
 
     def add(self, term, weight=1.0):
         """+ weight * term; weight is a number or one per example (B,). Returns the sum itself."""
         for record, dot, w in term.terms:
             if callable(record):  # from autograd: a vector (P,) as a function of the weights
-                self.vector = self.vector + record(w * weight)
+                self.vectors.append(record(w * weight))
                 continue
             samples = record.block.rows // self.batch
             rows = -w * weight / samples  # f is minus the mean over samples of log p(x | z)
@@ -207,4 +218,4 @@ class ThetaSum:
         return self
 
     def value(self):
-        return self.sum.value() + self.vector
+        return sum(self.vectors, self.sum.value())

@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import blas
+from .blas import product
 from .files import InputError
 from .likelihoods import softplus
 from .memory import empty
 
-ROWS_PER_BLOCK = 512  # enough rows for a matrix product to run at full speed, few enough to bound the memory
+ROWS_PER_BLOCK = 768  # enough rows for a matrix product to run at full speed, few enough to bound the memory
 
 
 class Activation(NamedTuple):
@@ -33,6 +35,11 @@ def _tanh(a):
     np.tanh(a, out=a)
 
 
+def _tanh_slope(h):
+    slope = h * h
+    return np.subtract(1, slope, out=slope)
+
+
 def _elu(a):
     np.copyto(a, np.expm1(np.where(a.real > 0, 0, a)), where=a.real <= 0)
 
@@ -41,7 +48,7 @@ def _softplus(a):
     a[...] = softplus(a)
 
 
-TANH = Activation("tanh", _tanh, lambda h: 1 - h * h, lambda h: -2 * h)
+TANH = Activation("tanh", _tanh, _tanh_slope, lambda h: -2 * h)
 ELU = Activation("elu", _elu, lambda h: 1 + np.where(h.real > 0, 0, h), lambda h: (h.real <= 0).astype(h.dtype))
 SOFTPLUS = Activation("softplus", _softplus, lambda h: -np.expm1(-h), lambda h: np.exp(-h))
 IDENTITY = Activation("identity", lambda a: None, lambda h: np.ones_like(h), lambda h: np.zeros_like(h))
@@ -74,21 +81,27 @@ class Block:
         self._taken.add(slot)
         return Record(self._tangents, slot)
 
+    def forget_tangents(self):
+        """The next tangent is in a new block; this one's memory is free as soon as nobody else refers to it."""
+        self._tangents = None
+
 
 class Record:
-    """One evaluation: inputs[l] (rows, in_l + 1), deltas[l] (rows, out_l), views into its block."""
+    """One evaluation, views into its block: inputs[l] (rows, in_l + 1), units[l] (rows, in_l), the same without the last
+    column, and deltas[l] (rows, out_l)."""
 
-    __slots__ = ("block", "deltas", "inputs", "kept", "slot")
+    __slots__ = ("block", "deltas", "inputs", "kept", "slot", "units")
 
     def __init__(self, block, slot):
         self.block, self.slot = block, slot
         self.inputs = [h[slot] for h in block.inputs]
+        self.units = [h[:, :-1] for h in self.inputs]
         self.deltas = [d[slot] for d in block.deltas]
 
     @property
     def x(self):
         """The net's input (rows, in), to be written before `forward`."""
-        return self.inputs[0][:, :-1]
+        return self.units[0]
 
     @property
     def output(self):
@@ -135,43 +148,49 @@ class MLP:
         return views
 
     @staticmethod
-    def transposed(layers):
-        """W^T (out, in) of each layer, copied: the products of a backward pass are quicker by more than the copy costs."""
-        return [np.ascontiguousarray(layer[:-1].T) for layer in layers]
+    def transposed(layers, once=False):
+        """W^T (out, in) of each layer: views, or for many passes what products are quickest with."""
+        copy = not (once or blas.reads_in_place())
+        return [np.ascontiguousarray(layer[:-1].T) if copy else layer[:-1].T for layer in layers]
 
     def block(self, rows, dtype, slots=1):
         return Block(self.sizes, slots, rows, dtype)
 
     def forward(self, layers, record):
         """The output (rows, out), in record.output; needs record.x."""
-        for l, layer in enumerate(layers[:-1]):
-            a = record.inputs[l + 1][:, :-1]
-            np.matmul(record.inputs[l], layer, out=a)
+        for layer, h, a in zip(layers, record.inputs, record.units[1:]):
+            product(h, layer, out=a)
             self.activation.apply(a)
-        return np.matmul(record.inputs[-1], layers[-1], out=record.output)
+        return product(record.inputs[-1], layers[-1], out=record.output)
 
     def backward(self, transposed, record):
         """d input (rows, in); needs d output in record.output, completes the record's deltas."""
-        for l in range(len(transposed) - 1, 0, -1):
-            delta = np.matmul(record.deltas[l], transposed[l], out=record.deltas[l - 1])
-            delta *= self.activation.slope(record.inputs[l][:, :-1])
+        self.complete(transposed, record)
         return record.deltas[0] @ transposed[0]
+
+    def complete(self, transposed, record):
+        """The record's deltas from d output in record.output, without d input."""
+        for l in range(len(transposed) - 1, 0, -1):
+            delta = product(record.deltas[l], transposed[l], out=record.deltas[l - 1])
+            delta *= self.activation.slope(record.units[l])
 
     def tangent(self, layers, record, dot):
         """R{forward}: the output's tangent (rows, out), in dot.output; needs dot.x and a completed record."""
+        dot.kept = [None]  # phi' of each layer's input, for the way back
         for l, layer in enumerate(layers[:-1]):
-            a_dot = np.matmul(dot.inputs[l][:, :-1], layer[:-1], out=dot.inputs[l + 1][:, :-1])
-            h = record.inputs[l + 1][:, :-1]
+            a_dot = product(dot.units[l], layer[:-1], out=dot.units[l + 1])
+            h = record.units[l + 1]
             np.multiply(self.activation.bend(h), a_dot, out=dot.deltas[l])
             dot.deltas[l] *= record.deltas[l]  # the part of R{delta} that comes from phi''
-            a_dot *= self.activation.slope(h)
-        return np.matmul(dot.inputs[-1][:, :-1], layers[-1][:-1], out=dot.output)
+            dot.kept.append(self.activation.slope(h))
+            a_dot *= dot.kept[-1]
+        return product(dot.units[-1], layers[-1][:-1], out=dot.output)
 
     def tangent_backward(self, transposed, record, dot):
         """R{backward}: R{d input} (rows, in); needs R{d output} in dot.output, completes dot's deltas."""
         for l in range(len(transposed) - 1, 0, -1):
-            back = dot.deltas[l] @ transposed[l]
-            back *= self.activation.slope(record.inputs[l][:, :-1])
+            back = product(dot.deltas[l], transposed[l], out=np.empty_like(dot.deltas[l - 1]))
+            back *= dot.kept[l]
             dot.deltas[l - 1] += back
         return dot.deltas[0] @ transposed[0]
 
@@ -189,7 +208,7 @@ class MLP:
     def grad(self, params, record, d_output):
         """d params (size,) from d output (rows, out) and the record of the forward pass that ran."""
         record.output[...] = d_output
-        self.backward(self.transposed(self.layers(params)), record)
+        self.complete(self.transposed(self.layers(params), once=True), record)
         return ParamSum(self, params.dtype).add(record).value()
 
 
@@ -200,9 +219,8 @@ class ParamSum:
     """
 
     def __init__(self, net, dtype):
-        self.net = net
-        self.total = np.zeros(net.size, dtype)
-        self._pending = {}
+        self.net, self.total = net, empty((net.size,), np.dtype(dtype))
+        self._written, self._pending = False, {}
 
     def add(self, record, weight=1.0):
         """+ weight * sum_l h_l^T delta_l."""
@@ -222,26 +240,33 @@ class ParamSum:
 
     def value(self):
         self._flush()
+        if not self._written:
+            self.total[...] = 0
         return self.total
 
     def _flush(self):
         for (left, right), terms in self._pending.items():
-            slots = sorted(slot for slot, _ in terms)
-            weights = [weight for _, weight in sorted(terms, key=lambda term: term[0])]
-            contiguous = slots == list(range(slots[0], slots[0] + len(slots)))
-            index = slice(slots[0], slots[0] + len(slots)) if contiguous else slots
+            terms.sort(key=lambda term: term[0])
+            slots, weights = [slot for slot, _ in terms], [weight for _, weight in terms]
+            rows = _rows(slots)
             same = all(np.isscalar(w) and w == weights[0] for w in weights)
             for layer, h, delta in zip(self.net.layers(self.total), left.inputs, right.deltas):
-                h, delta = h[index], delta[index]
+                h, delta = h[rows], delta[rows]
                 if not same:
-                    rows = np.array([np.broadcast_to(w, left.rows) for w in weights], self.total.dtype)
-                    delta = delta * rows[..., None]
-                product = np.matmul(
-                    h.reshape(-1, h.shape[-1]).T,
-                    delta.reshape(-1, delta.shape[-1]),
-                    out=empty(layer.shape, layer.dtype),
-                )
+                    delta = delta * np.array([np.broadcast_to(w, left.rows) for w in weights], delta.dtype)[..., None]
+                out = empty(layer.shape, layer.dtype) if self._written else layer
+                np.matmul(h.reshape(-1, h.shape[-1]).T, delta.reshape(-1, delta.shape[-1]), out=out)
                 if same and weights[0] != 1:
-                    product *= weights[0]
-                layer += product
+                    out *= weights[0]
+                if self._written:
+                    layer += out
+            self._written = True
+        if self._pending:
+            self._home.forget_tangents()
         self._pending = {}
+
+
+def _rows(slots):
+    """The slots (in order) as an index: a slice, which copies nothing, where they follow one another."""
+    run = range(slots[0], slots[0] + len(slots))
+    return slice(run.start, run.stop) if slots == list(run) else slots

@@ -9,6 +9,23 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .memory import empty
+
+BLOCK = 1 << 15  # so many numbers, and the temporaries of a formula over them, stay in a core's cache
+
+
+def blockwise(formula, *arrays):
+    """formula(*arrays), a tuple of new arrays of the same shape: elementwise, and so worked out block by block."""
+    flat = [a.reshape(-1) for a in arrays]
+    results = None
+    for i in range(0, max(1, len(flat[0])), BLOCK):
+        rows = slice(i, i + BLOCK)
+        parts = formula(*(a[rows] for a in flat))
+        results = results or [empty(flat[0].shape, part.dtype) for part in parts]
+        for result, part in zip(results, parts):
+            result[rows] = part
+    return tuple(result.reshape(arrays[0].shape) for result in results)
+
 
 class SGD(NamedTuple):
     """step = -alpha g."""
@@ -47,8 +64,12 @@ class RMSProp(NamedTuple):
         return (np.zeros_like(params),)
 
     def update(self, state, g):
-        s = self.rho * state[0] + (1 - self.rho) * g * g
-        return (s,), -self.step_size * g / (np.sqrt(s) + self.eps)
+        def formula(s, g):
+            s = self.rho * s + (1 - self.rho) * g * g
+            return s, -self.step_size * g / (np.sqrt(s) + self.eps)
+
+        s, step = blockwise(formula, *state, g)
+        return (s,), step
 
 
 class Adam(NamedTuple):
@@ -63,12 +84,16 @@ class Adam(NamedTuple):
         return np.zeros_like(params), np.zeros_like(params), 0
 
     def update(self, state, g):
-        m, s, t = state
-        m = self.beta_1 * m + (1 - self.beta_1) * g
-        s = self.beta_2 * s + (1 - self.beta_2) * g * g
-        t = int(t) + 1
-        rate = self.step_size / (1 - self.beta_1**t)
-        return (m, s, t), -rate * m / (np.sqrt(s / (1 - self.beta_2**t)) + self.eps)
+        t = int(state[2]) + 1
+        rate, unbias = self.step_size / (1 - self.beta_1**t), 1 / (1 - self.beta_2**t)
+
+        def formula(m, s, g):
+            m = self.beta_1 * m + (1 - self.beta_1) * g
+            s = self.beta_2 * s + (1 - self.beta_2) * g * g
+            return m, s, -rate * m / (np.sqrt(s * unbias) + self.eps)
+
+        m, s, step = blockwise(formula, *state[:2], g)
+        return (m, s, t), step
 
 
 def clip_norm(g, norm):

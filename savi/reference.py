@@ -136,7 +136,7 @@ class AutogradModel:
     def draw_noise(self, rng, samples, batch, dtype=numpy.float64):
         return rng.standard_normal((samples, batch, self.noise_size), dtype=dtype)
 
-    def objective(self, theta, x, beta=1.0, keep=1):
+    def objective(self, theta, x, beta=1.0, keep=1, once=False):
         if theta.shape != (self.size,):
             raise InputError(f"theta has shape {theta.shape}; this model needs ({self.size},)")
         return AutogradObjective(

@@ -101,11 +101,18 @@ class InferenceMethod:
 
     def infer(self, model, theta, phi, x, rng, steps=None):
         """lam (B, n) for x (B, M) after `steps` SVI steps from lam_0 (the method's own K when None); fresh noise each."""
+        x = np.asarray(x)
         lam = self.start(model, theta, phi, x, rng)
         steps = self.steps if steps is None else steps
         noise = (model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps))
-        with threads.one_blas_thread():
-            return ascend(model.objective(theta, x), lam, noise, *self.inner(lam))
+
+        def part(rows, noise):
+            noise = (e[:, rows] for e in noise)
+            return ascend(model.objective(theta, x[rows]), lam[rows], noise, *self.inner(lam))
+
+        rows = self._parts(model, x)
+        arguments = list(zip(rows, threads.tee(noise, len(rows))))
+        return np.concatenate(threads.side_by_side(lambda a: part(*a), arguments))
 
     def inner(self, lam):
         """(step_size, momentum, clip) of the inner steps, in the precision of lam."""
@@ -127,11 +134,14 @@ class InferenceMethod:
         def part(rows):
             return self._gradient(model, theta, phi, x[rows], [e[:, rows] for e in noise], beta, rng)
 
-        rows = [slice(None)]
-        if self.divisible and getattr(model, "divisible", False):
-            rows = threads.parts(len(x), 6 * model.size * self.samples * len(noise))
-        loss, d_theta, d_phi = zip(*threads.run(part, rows))
-        return np.concatenate(loss), sum(d_theta[1:], d_theta[0]), sum(d_phi[1:], d_phi[0])
+        loss, d_theta, d_phi = zip(*threads.side_by_side(part, self._parts(model, x)))
+        return np.concatenate(loss), _total(d_theta), _total(d_phi)
+
+    def _parts(self, model, x):
+        """The batch as slices for threads to work on."""
+        if not (self.divisible and getattr(model, "divisible", False)):
+            return [slice(None)]
+        return threads.parts(len(x), model.size * self.samples)
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
         """`gradient` of a part of the batch: the method itself."""
@@ -147,6 +157,13 @@ class InferenceMethod:
                 f"{len(x)} need ({self.training_steps + 1}, S, {len(x)}, D)"
             )
         return noise
+
+
+def _total(vectors):
+    """The sum of the parts' vectors, in the memory of the first."""
+    for vector in vectors[1:]:
+        vectors[0][...] += vector
+    return vectors[0]
 
 
 def _text(value):

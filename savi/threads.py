@@ -11,23 +11,22 @@ While savi computes, NumPy's OpenBLAS is held at one thread and then set back; S
 
 import contextlib
 import contextvars
-import ctypes
 import functools
-import glob
 import itertools
 import os
+import sys
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
-import numpy as np
-
+from . import blas
 from .files import expect
 
 _settings = {"count": None}
 _local = threading.local()
-_lock = threading.Lock()
-_held = {"depth": 0, "before": 1}
+_short_turns = blas.Held(
+    sys.getswitchinterval, sys.setswitchinterval, 1e-4
+)  # Python's 5 ms last longer than most parts
 
 
 def count():
@@ -51,76 +50,82 @@ def run(function, items, parallel=True):
 
     The function must not touch what another call touches. A call from inside a part runs where it is.
     """
-    with one_blas_thread():
-        if not parallel or count() == 1 or getattr(_local, "inside", False):
-            yield from map(function, items)
-            return
+    helpers = _helpers() if parallel else 0
+    with blas.one_thread(), _short_turns if helpers else contextlib.nullcontext():
         waiting = deque()
         for item in items:
-            waiting.append(_pool(count()).submit(contextvars.copy_context().run, _inside, function, item))
-            if len(waiting) > count():
+            if sum(not part.done() for part in waiting) < 2 * helpers:  # what they do, and what they do next
+                waiting.append(_submit(helpers, function, item))
+            else:
+                waiting.append(_done(_inside(function, item)))  # the caller works as well
+            while waiting and (waiting[0].done() or len(waiting) > 3 * helpers):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def parts(n, work):
-    """0..n cut in slices for `run`: as many as there are threads, but none with less than some ten milliseconds of work.
+def side_by_side(function, items):
+    """[function(item) for each of items], all at the same time; as in `run`. For a batch cut in `parts`."""
+    helpers = _helpers() if len(items) > 1 else 0
+    with blas.one_thread(), _short_turns if helpers else contextlib.nullcontext():
+        others = [_submit(helpers, function, item) for item in items[1:]] if helpers else []
+        try:
+            results = [_inside(function, item) for item in (items[:1] if helpers else items)]
+        finally:
+            wait(others)  # whatever happens, nobody works on when this returns
+        return results + [part.result() for part in others]
 
-    work: multiplications per example.
+
+def _helpers():
+    """How many threads may help this one."""
+    return 0 if getattr(_local, "inside", False) else count() - 1
+
+
+def _submit(helpers, function, item):
+    return _pool(helpers).submit(contextvars.copy_context().run, _inside, function, item)
+
+
+def _done(result):
+    part = Future()
+    part.set_result(result)
+    return part
+
+
+def parts(n, work):
+    """0..n cut in slices for `run`: as many as there are threads, but none so small that threads gain nothing.
+
+    work: multiplications per example between two turns of a thread at Python's lock, which is those of one pass through
+    a net; a tenth of a millisecond of products is worth a turn.
     """
-    pieces = max(1, min(count(), n, int(n * work // 4e8)))
-    edges = np.linspace(0, n, pieces + 1).astype(int)
-    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+    pieces = max(1, min(count(), n, int(n * work // 4e6)))
+    return [slice(n * i // pieces, n * (i + 1) // pieces) for i in range(pieces)]
+
+
+def tee(items, n):
+    """n iterators over the same items, for n parts: each item is drawn once, by whichever part comes to it first."""
+    if n == 1:
+        return [items]
+    lock = threading.Lock()
+
+    def one(copy):
+        while True:
+            with lock:
+                item = next(copy, lock)
+            if item is lock:
+                return
+            yield item
+
+    return [one(copy) for copy in itertools.tee(items, n)]
 
 
 def _inside(function, item):
-    _local.inside = True
-    return function(item)
+    before, _local.inside = getattr(_local, "inside", False), True
+    try:
+        return function(item)
+    finally:
+        _local.inside = before
 
 
 @functools.cache
 def _pool(size):
     return ThreadPoolExecutor(size, thread_name_prefix="savi")
-
-
-@contextlib.contextmanager
-def one_blas_thread():
-    """Hold OpenBLAS at one thread; where NumPy has another library, or SAVI_BLAS_THREADS is 0, do nothing."""
-    blas = _openblas()
-    if blas is None:
-        yield
-        return
-    get, put = blas
-    with _lock:
-        if _held["depth"] == 0:
-            _held["before"] = get()
-            put(1)
-        _held["depth"] += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _held["depth"] -= 1
-            if _held["depth"] == 0:
-                put(_held["before"])
-
-
-@functools.cache
-def _openblas():
-    """(get, set) of OpenBLAS's number of threads in the library that NumPy brings, or None."""
-    if os.environ.get("SAVI_BLAS_THREADS") == "0":
-        return None
-    home = os.path.dirname(np.__file__)
-    for folder in (os.path.join(home, "..", "numpy.libs"), os.path.join(home, ".dylibs")):
-        for path in glob.glob(os.path.join(glob.escape(folder), "*openblas*")):
-            with contextlib.suppress(OSError):
-                library = ctypes.CDLL(path)
-                for name in (
-                    "scipy_openblas_{}_num_threads64_",
-                    "scipy_openblas_{}_num_threads",
-                    "openblas_{}_num_threads64_",
-                ):
-                    if hasattr(library, name.format("set")):
-                        return getattr(library, name.format("get")), getattr(library, name.format("set"))
-    return None

@@ -15,6 +15,7 @@ from . import checkpoints
 from .checkpoints import State
 from .evaluate import elbo_parts, infer
 from .files import InputError, expect
+from .memory import empty
 from .optimizers import Adam, clip_norm
 
 INIT, ORDER, BINARIZE, NOISE, JUDGE = range(5)  # what a stream of random numbers is for
@@ -142,8 +143,8 @@ class _Run:
                 f"{self.method.name}: the loss or its gradient is not finite at epoch {state.epoch}, step {state.step}; "
                 f"try a smaller step_size or learning_rate; last good checkpoint: {path if _exists(path) else 'none'}"
             )
-        theta_state, theta = self._moved(state.theta_state, state.theta, d_theta / len(x))
-        phi_state, phi = self._moved(state.phi_state, state.phi, d_phi / len(x))
+        theta_state, theta = self._moved(state.theta_state, state.theta, d_theta, len(x))
+        phi_state, phi = self._moved(state.phi_state, state.phi, d_phi, len(x))
         self.seconds.append(time.perf_counter() - start)
         total = state.loss + float(loss.sum(dtype=float))
         return state._replace(
@@ -156,9 +157,10 @@ class _Run:
             self._drawn, self._permutation = epoch, self._rng(ORDER, epoch).permutation(len(self.train))
         return self._permutation
 
-    def _moved(self, optimizer_state, params, g):
+    def _moved(self, optimizer_state, params, g, batch):
+        g = np.divide(g, batch, out=empty(g.shape, g.dtype))
         optimizer_state, step = self.optimizer.update(optimizer_state, clip_norm(g, self.clip))
-        return optimizer_state, params + step
+        return optimizer_state, np.add(params, step, out=step)
 
     def _beta(self, state):
         if not self.warmup_epochs:

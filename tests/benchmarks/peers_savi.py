@@ -1,0 +1,133 @@
+"""savi's side of the benchmark, and the floor: the time of a step's own matrix products, alone.
+
+Decoder D-H-H-M and encoder M-H-H-2D, both tanh; theta and phi flat, layer by layer: W (in, out) in C order, then b.
+theta (P,), phi (Q,), lam (B, 2D) = [mu, log_var], x (B, M) in {0, 1}, noise (K+1, S, B, D) unless said otherwise.
+Gradients with respect to theta and phi are sums over the batch.
+"""
+
+import itertools
+
+import numpy as np
+
+import savi
+from savi import blas, hvp, threads
+from savi.evaluate import importance_weighted
+from savi.svi import ascend
+
+NAME = "savi"
+CHUNK_ROWS = 400  # of importance samples, as in savi.evaluate
+
+
+def set_threads(n):
+    """Use n threads; works at any time."""
+    threads.use(n)
+
+
+def to_device(array):
+    return array
+
+
+def to_numpy(array):
+    return array
+
+
+def setup(H, K, dtype, alpha, gamma, beta=1.0, D=32, M=784):
+    """The operations for one setting."""
+    return Peer(H, K, np.dtype(dtype), alpha, gamma, beta, D, M)
+
+
+class Peer:
+    def __init__(self, H, K, dtype, alpha, gamma, beta, D, M):
+        self.K, self.dtype, self.beta = K, dtype, beta
+        self.encoder = savi.MLP([M, H, H, 2 * D])
+        self.model = savi.LatentGaussianModel(savi.MLPDecoder(savi.MLP([D, H, H, M]), savi.Bernoulli()))
+        self.svi, self.vae = savi.SVI(K, alpha, gamma), savi.VAE(self.encoder)
+        for product in hvp.METHODS:
+            method = savi.SAVAE(self.encoder, K, alpha, gamma, hvp=product)
+            setattr(self, "savae_step" if product == "exact" else f"savae_step_{product}", self._gradient(method))
+        self.vae_step = self._gradient(self.vae, slice(-1, None))
+
+    def _gradient(self, method, rows=slice(None)):
+        return lambda theta, phi, x, noise: method.gradient(
+            self.model, theta, phi, x, beta=self.beta, noise=noise[rows]
+        )
+
+    def loss_gradient(self, theta, lam, x, noise):
+        """Loss (B,), d_lam (B, 2D), d_theta (P,); noise (S, B, D)."""
+
+        def part(rows):
+            f = self.model.objective(theta, x[rows], self.beta, once=True)
+            e = f.evaluate(lam[rows], noise[:, rows])
+            return e.loss, e.d_lam, f.theta_sum().add(e).value()
+
+        loss, d_lam, d_theta = zip(*threads.side_by_side(part, threads.parts(len(x), self.model.size)))
+        return np.concatenate(loss), np.concatenate(d_lam), sum(d_theta[1:], d_theta[0])
+
+    def svi_run(self, theta, lam0, x, noise):
+        """lam_K: SVI.infer with given noise."""
+
+        def part(rows):
+            f = self.model.objective(theta, x[rows], self.beta)
+            return ascend(f, lam0[rows], [e[:, rows] for e in noise[: self.K]], self.svi.step_size, self.svi.momentum)
+
+        return np.concatenate(threads.side_by_side(part, threads.parts(len(x), self.model.size)))
+
+    def importance(self, theta, lam, x, samples, noise=None, seed=0):
+        """log (1/S) sum_s p(x, z_s) / q(z_s) [E5]: (B,), streamed in chunks; noise (samples, B, D) or drawn from seed."""
+        if noise is None:
+            return importance_weighted(self.model, theta, lam, x, np.random.default_rng(seed), samples)
+        chunks = iter(noise)
+        model = savi.LatentGaussianModel(self.model.decoder)
+        model.draw_noise = lambda rng, size, batch, dtype: np.array(list(itertools.islice(chunks, size)))
+        return importance_weighted(model, theta, lam, x, None, samples)
+
+    def floors(self, operation, batch, samples=1):
+        """Two functions that do nothing but the matrix products of one such operation, with everything prepared: cut in
+        parts as savi cuts it, and whole, with the matrix library's own threads."""
+        K, decoder, encoder = self.K, self.model.decoder.net.sizes, self.encoder.sizes
+        if operation == "importance":
+            passes = -(-batch * samples // CHUNK_ROWS)
+            part = _Products(decoder, CHUNK_ROWS, -(-passes // threads.count()), 0, 0, self.dtype)
+            parts, whole = [part] * threads.count(), _Products(decoder, CHUNK_ROWS, passes, 0, 0, self.dtype)
+        else:
+            forward, backward, stacked = {
+                "loss_gradient": (1, 1, 1),
+                "svi_run": (K, K, 0),
+                "vae_step": (1, 1, 1),
+                "savae_step": (2 * K + 1, 2 * K + 1, 2 * K + 1),
+            }[operation]
+
+            def products(rows):
+                nets = [_Products(decoder, rows, forward, backward, stacked, self.dtype)]
+                if operation in ("vae_step", "savae_step"):
+                    nets.append(_Products(encoder, rows, 1, 1, 1, self.dtype, inputs=False))
+                return lambda: [net() for net in nets]
+
+            parts = [products(rows.stop - rows.start) for rows in threads.parts(batch, self.model.size)]
+            whole = products(batch)
+        return lambda: threads.side_by_side(lambda part: part(), parts), whole
+
+
+class _Products:
+    """The products of one net for `rows` rows: so many passes forward and backward, and the parameter gradient of so many
+    passes' rows stacked. inputs: whether a backward pass goes down to the input."""
+
+    def __init__(self, sizes, rows, forward, backward, stacked, dtype, inputs=True):
+        def array(*shape):
+            return np.ones(shape, dtype)
+
+        layers = list(itertools.pairwise(sizes))
+        self.forward = forward, [(array(rows, n + 1), array(n + 1, m), array(rows, m)) for n, m in layers]
+        turned = layers if inputs else layers[1:]
+        self.backward = backward, [(array(rows, m), array(n, m).T, array(rows, n)) for n, m in turned]
+        rows *= stacked
+        self.stacked = min(stacked, 1), [(array(rows, n + 1).T, array(rows, m), array(n + 1, m)) for n, m in layers]
+
+    def __call__(self):
+        for passes, products in (self.forward, self.backward):
+            for _ in range(passes):
+                for a, b, out in products:
+                    blas.product(a, b, out)
+        for _ in range(self.stacked[0]):
+            for a, b, out in self.stacked[1]:
+                np.matmul(a, b, out=out)
