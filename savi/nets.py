@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import blas
+from . import blas, threads
 from .blas import product
 from .files import InputError
 from .likelihoods import softplus
@@ -255,7 +255,7 @@ class ParamSum:
                 if not same:
                     delta = delta * np.array([np.broadcast_to(w, left.rows) for w in weights], delta.dtype)[..., None]
                 out = empty(layer.shape, layer.dtype) if self._written else layer
-                np.matmul(h.reshape(-1, h.shape[-1]).T, delta.reshape(-1, delta.shape[-1]), out=out)
+                threads.product(h.reshape(-1, h.shape[-1]).T, delta.reshape(-1, delta.shape[-1]), out)
                 if same and weights[0] != 1:
                     out *= weights[0]
                 if self._written:

@@ -19,6 +19,8 @@ import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
+import numpy as np
+
 from . import blas
 from .files import expect
 
@@ -70,10 +72,17 @@ def side_by_side(function, items):
     with blas.one_thread(), _short_turns if helpers else contextlib.nullcontext():
         others = [_submit(helpers, function, item) for item in items[1:]] if helpers else []
         try:
-            results = [_inside(function, item) for item in (items[:1] if helpers else items)]
+            results = [_inside(function, items[0])] if helpers else [function(item) for item in items]
         finally:
             wait(others)  # whatever happens, nobody works on when this returns
         return results + [part.result() for part in others]
+
+
+def product(a, b, out):
+    """np.matmul(a, b, out=out), its columns side by side where there are threads to spare; for large products."""
+    columns = parts(b.shape[1], a.size) if _helpers() else [slice(None)]
+    side_by_side(lambda c: np.matmul(a, b[:, c], out=out[:, c]), columns)
+    return out
 
 
 def _helpers():

@@ -6,8 +6,8 @@
 
 Every side is a process of its own with the same number of threads, and gets the same inputs. First all must compute the
 same: to 1e-8 in float64 (norm of the difference, relative), 1e-3 in float32; a disagreement is an error and nothing is
-timed. Then the sides take turns, operation by operation: in each of 15 rounds each side has one turn of at least 20 ms
-after one call that is not counted; its time is the median of its rounds. PyTorch and JAX take part where they are
+timed. Then the sides take turns, operation by operation: in each of 15 rounds each side has one turn of a tenth of a second
+(or one call) after a few calls that are not counted; its time is the median of its rounds. PyTorch and JAX take part where they are
 installed (`pip install -e .[bench]`), autograd always, but for the importance-weighted estimate.
 
 Decoder 32-H-H-784 (tanh, Bernoulli), encoder 784-H-H-64, batch B, K = 20 inner steps with momentum, one noise sample.
@@ -34,6 +34,8 @@ SIDES = {"savi": "savi", "autograd": "autograd", "torch": "PyTorch", "jax": "JAX
 SETTINGS = [(H, B, dtype) for H, B in ((64, 50), (200, 50), (512, 50), (512, 128)) for dtype in ("float32", "float64")]
 K, D, M, STEP_SIZE, MOMENTUM = 20, 32, 784, 0.02, 0.5
 SAMPLES = 5000
+WARM_UP = 0.06  # seconds: another side's idle threads wait in a busy loop for up to 30 ms after their last product
+TURN = 0.1  # seconds
 TOLERANCE = {"float64": 1e-8, "float32": 1e-3}
 LOOSE = {"savae_step_forward": 1e-4, "savae_step_central": 1e-6, "savae_step_finite": 1e-4}  # differences, in float64
 OPERATIONS = {  # what each side calls the same thing; the first is the one that the ratios compare
@@ -109,14 +111,14 @@ class Side:
         results = results if isinstance(results, tuple) else (results,)
         return [self.peers.to_numpy(result) for result in results]
 
-    def time(self, operation, at_least=0.02):
-        return timed(lambda: self.call(operation), at_least)
+    def time(self, operation):
+        return timed(lambda: self.call(operation))
 
     def prepare_floor(self, operation):
         self.floor_functions = self.peer.floors(operation, self.B, SAMPLES)
 
-    def time_floor(self, which, at_least=0.02):
-        return timed(self.floor_functions[which], at_least)
+    def time_floor(self, which):
+        return timed(self.floor_functions[which])
 
     def memory(self, operation):
         """Bytes at the peak of some calls beyond the peak of importing the package."""
@@ -125,18 +127,17 @@ class Side:
         return peak_memory() - self.imported
 
 
-def timed(function, at_least):
-    """Seconds per call: one call first that does not count, unless it takes long, then calls for a while."""
-    start = time.perf_counter()
-    function()
-    first = time.perf_counter() - start
-    if first > 0.5:
-        return first
-    calls = max(1, min(50, round(at_least / first)))
-    start = time.perf_counter()
-    for _ in range(calls):
-        function()
-    return (time.perf_counter() - start) / calls
+def timed(function):
+    """Seconds per call, in a loop of TURN seconds after a loop of WARM_UP seconds; one call where a call takes longer."""
+    for seconds in (WARM_UP, TURN):
+        calls, start = 0, time.perf_counter()
+        while calls == 0 or time.perf_counter() - start < seconds:
+            function()
+            calls += 1
+        each = (time.perf_counter() - start) / calls
+        if each > 0.5:
+            return each
+    return each
 
 
 def peak_memory():
@@ -209,8 +210,7 @@ def _operation(sides, operation, dtype, repeats):
         turns["products", ("in parts", "whole")[which]] = lambda which=which: sides["savi"].time_floor(which)
     times = {key: [] for key in turns}
     for turn in turns.values():
-        if turn() < 0.5:  # not counted; and again, as compilers look twice
-            turn()
+        turn()  # not counted: compilers, caches
     for i in range(repeats):
         order = list(turns)
         for key in order[i % len(order) :] + order[: i % len(order)]:
