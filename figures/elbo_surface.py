@@ -9,17 +9,13 @@ Left: the VAE's model, its estimate, and SVI from the prior. Right: the SA-VAE's
 """
 
 import json
-import os
-import sys
 
 import numpy as np
 
 import savi
 from savi import plots
 from savi.evaluate import optimum
-from savi.files import replacing
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 EPOCHS, STEPS, STEP_SIZE, CLIP, MOMENTUM = 6, 20, 0.02, 5.0, 0.5
 GRID = np.arange(-3.5, 3.51, 0.1)
 NOISE_SAMPLES, PATH_SAMPLES = 200, 20
@@ -137,16 +133,9 @@ def draw(results):
     return fig
 
 
-def main():
-    path = os.path.join(HERE, "elbo_surface")
-    if "--draw" not in sys.argv[1:]:
-        with replacing(path + ".json") as file:
-            file.write(json.dumps(compute()).encode())
-    with open(path + ".json") as file:
-        results = json.load(file)
-    plots.save(draw(results), path + ".png")
-    print(json.dumps({name: panel["elbo"] for name, panel in results["panels"].items()}, indent=1))
+def report(results):
+    return json.dumps({name: panel["elbo"] for name, panel in results["panels"].items()}, indent=1)
 
 
 if __name__ == "__main__":
-    main()
+    plots.script(__file__, compute, draw, report)

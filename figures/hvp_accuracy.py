@@ -10,16 +10,12 @@ The truth is the exact product in float64. r = 1e-5 is what the paper's authors 
 """
 
 import json
-import os
-import sys
 
 import numpy as np
 
 import savi
 from savi import hvp, plots
-from savi.files import replacing
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 STEPS = [10.0**e for e in np.arange(-8, 0.1, 0.5)]
 SOURCE_R = 1e-5
 K, BATCH, SEEDS = 20, 50, 5
@@ -78,7 +74,7 @@ def compute():
                     )
                 for name, line in lines.items():
                     results[quantity].setdefault(dtype, {}).setdefault(name, []).append(line)
-    return results
+    return results | {"at_source_r": at_source_r(results)}
 
 
 def _line(name, error):
@@ -144,18 +140,5 @@ def _curve(ax, r, lines, look):
     ax.fill_between(r, lines.min(axis=0), lines.max(axis=0), color=look["color"], alpha=0.15, linewidth=0)
 
 
-def main():
-    path = os.path.join(HERE, "hvp_accuracy")
-    if "--draw" not in sys.argv[1:]:
-        results = compute()
-        results["at_source_r"] = at_source_r(results)
-        with replacing(path + ".json") as file:
-            file.write(json.dumps(results).encode())
-    with open(path + ".json") as file:
-        results = json.load(file)
-    plots.save(draw(results), path + ".png")
-    print(json.dumps(results["at_source_r"], indent=1))
-
-
 if __name__ == "__main__":
-    main()
+    plots.script(__file__, compute, draw, lambda results: json.dumps(results["at_source_r"], indent=1))

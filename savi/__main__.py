@@ -33,7 +33,7 @@ def parser():
 
 
 def _add_compare(commands):
-    from .compare import DEFAULTS, METHODS
+    from .compare import DEFAULTS, METHODS, WORDS
 
     c = commands.add_parser(
         "compare",
@@ -49,9 +49,12 @@ def _add_compare(commands):
         c.add_argument(flag, help=text, default=d[flag[2:].replace("-", "_")], **options)
 
     add("--data", "data set: glyphs, mnist or omniglot")
-    add("--methods", f"which methods: {', '.join(METHODS)}", nargs="+", metavar="METHOD")
+    words = "; ".join(f"{name}:{'+'.join(WORDS[name])}" for name in ("vae", "iterative", "em"))
+    text = f"which methods: {', '.join(METHODS)}; words behind a colon choose their parts, any of {words}"
+    add("--methods", text, nargs="+", metavar="METHOD")
     add("--epochs", "passes over the training images", type=int)
     add("--steps", "K, SVI steps per image in training and testing", type=int)
+    add("--iterations", "T, iterations of an iterative inference model in training and testing", type=int)
     add("--step-size", "alpha, step size of the SVI steps, per image", type=float)
     add("--momentum", "gamma, momentum of the SVI steps", type=float)
     add("--inner-clip", "largest norm of an image's gradient inside the SVI steps; 0 for none", type=float)

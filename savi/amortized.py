@@ -7,18 +7,18 @@ d theta = grad_theta f;  d phi = (d lam / d phi)^T grad_lam f
 import numpy as np
 
 from .files import InputError
-from .svi import InferenceMethod
+from .svi import AscentMethod
 
 
-class AmortizedMethod(InferenceMethod):
+class AmortizedMethod(AscentMethod):
     """What every method with an encoder shares: lam_0 = enc(x; phi). encoder: an MLP from M to lam's width (2D)."""
 
     def __init__(self, encoder, steps, step_size, momentum, clip, samples):
         super().__init__(steps, step_size, momentum, clip, samples)
         self.encoder, self.size = encoder, encoder.size
 
-    def _own_settings(self):
-        return {"encoder": self.encoder}
+    def settings(self):
+        return super().settings() | {"encoder": self.encoder}
 
     def init(self, rng, dtype=np.float64):
         """Initial phi (Q,)."""

@@ -18,26 +18,36 @@ from .amortized import VAE
 from .decoders import MLPDecoder
 from .evaluate import evaluate, infer, neg_elbo
 from .files import InputError, expect, replacing
+from .highway import HighwayMLP
+from .iterative import ENCODINGS, Data, Gated, Gradient, Iterative, Residual, network
 from .likelihoods import Bernoulli
 from .model import LatentGaussianModel
 from .nets import MLP
+from .optimizers import OPTIMIZERS
 from .semi_amortized import SAVAE, VAESVI
-from .svi import SVI
+from .svi import SVI, VariationalEM
 from .train import fit
 
 DEFAULTS = {
     "data": "glyphs", "methods": ["vae", "svi", "vae+svi", "vae+svi+kl", "sa-vae"], "epochs": 3, "steps": 10,
-    "step_size": 0.05, "momentum": 0.5, "inner_clip": 5.0, "samples": 1, "latent": 32, "hidden": [200, 200],
+    "iterations": 5, "step_size": 0.05, "momentum": 0.5, "inner_clip": 5.0, "samples": 1, "latent": 32, "hidden": [200, 200],
     "activation": "tanh", "batch": 100, "learning_rate": 2e-3, "warmup_epochs": 0, "dtype": "float32", "seeds": [0],
     "train_examples": None, "test_examples": 500, "iw_samples": 500, "gap_examples": 100,
 }  # fmt: skip
 
-METHODS = {
-    "vae": lambda encoder, s: VAE(encoder, 0, *_inner(s)),
-    "svi": lambda encoder, s: SVI(s["steps"], *_inner(s)),
-    "vae+svi": lambda encoder, s: VAESVI(encoder, s["steps"], *_inner(s)),
-    "vae+svi+kl": lambda encoder, s: VAESVI(encoder, s["steps"], *_inner(s), kl=True),
-    "sa-vae": lambda encoder, s: SAVAE(encoder, s["steps"], *_inner(s)),
+METHODS = {  # name: a function of the model, the settings and the words behind a colon
+    "vae": lambda model, s, words: VAE(_encoder(s, words), 0, *_inner(s)),
+    "svi": lambda model, s, words: SVI(s["steps"], *_inner(s)),
+    "vae+svi": lambda model, s, words: VAESVI(_encoder(s, words), s["steps"], *_inner(s)),
+    "vae+svi+kl": lambda model, s, words: VAESVI(_encoder(s, words), s["steps"], *_inner(s), kl=True),
+    "sa-vae": lambda model, s, words: SAVAE(_encoder(s, words), s["steps"], *_inner(s)),
+    "iterative": lambda model, s, words: _iterative(model, s, words),
+    "em": lambda model, s, words: _em(s, words),
+}
+WORDS = {  # what may stand behind a colon, joined by "+"
+    **{name: ("highway",) for name in ("vae", "vae+svi", "vae+svi+kl", "sa-vae")},
+    "iterative": (*ENCODINGS, "residual", "learned"),
+    "em": tuple(OPTIMIZERS),
 }
 
 COLUMNS = {  # of the table: key of a row, heading, decimals
@@ -50,7 +60,8 @@ COLUMNS = {  # of the table: key of a row, heading, decimals
     "train_seconds": ("training s", 1),
 }
 
-REFINEMENT = (0, 1, 2, 5, 10, 20, 40)  # numbers of test-time SVI steps in the right-hand picture
+PIXELS = 784
+REFINEMENT = (0, 1, 2, 5, 10, 20, 40)  # numbers of test-time steps in the right-hand picture
 SHOWN = 8  # reconstructed images
 
 
@@ -58,14 +69,42 @@ def _inner(s):
     return s["step_size"], s["momentum"], s["inner_clip"], s["samples"]
 
 
+def _encoder(s, words):
+    net = HighwayMLP if "highway" in words else MLP
+    return net([PIXELS, *reversed(s["hidden"]), 2 * s["latent"]], s["activation"])
+
+
+def _iterative(model, s, words):
+    encodings = [ENCODINGS[word]() for word in words if word in ENCODINGS] or [Gradient(), Data()]
+    update = Residual() if "residual" in words else Gated()
+    net = network(model, encodings, list(reversed(s["hidden"])), update, s["activation"])
+    start = "learned" if "learned" in words else "prior"
+    return Iterative(net, encodings, s["iterations"], s["samples"], update, start)
+
+
+def _em(s, words):
+    return VariationalEM(OPTIMIZERS[words[0] if words else "adam"](s["step_size"]), s["steps"], s["samples"])
+
+
 def build(name, settings):
-    """(model, method) for one of METHODS, by the settings. Raises InputError on a name or size it does not know."""
-    if name not in METHODS:
+    """(model, method) for a name in METHODS, by the settings; behind a colon, words of its WORDS: "iterative:error+data".
+
+    Raises InputError on a name or size it does not know.
+    """
+    base, _, options = name.partition(":")
+    words = options.split("+") if options else []
+    if base not in METHODS:
         raise InputError(f"method is {name!r}; expected one of {', '.join(METHODS)}")
-    D, hidden, M = settings["latent"], list(settings["hidden"]), 784
-    decoder = MLPDecoder(MLP([D, *hidden, M], settings["activation"]), Bernoulli())
-    encoder = MLP([M, *reversed(hidden), 2 * D], settings["activation"])
-    return LatentGaussianModel(decoder), METHODS[name](encoder, settings)
+    for word in words:
+        expect(
+            f"the {word!r} of method {name}",
+            "unknown",
+            word in WORDS.get(base, ()),
+            ", ".join(WORDS.get(base, ())) or "no colon",
+        )
+    decoder = MLPDecoder(MLP([settings["latent"], *settings["hidden"], PIXELS], settings["activation"]), Bernoulli())
+    model = LatentGaussianModel(decoder)
+    return model, METHODS[base](model, settings, words)
 
 
 def compare(out, resume=False, progress=None, say=print, **changes):
@@ -102,7 +141,7 @@ def _check(settings, out, resume):
         raise InputError("there is nothing to compare; expected at least one method and one seed")
     if len(set(settings["methods"])) < len(settings["methods"]) or len(set(settings["seeds"])) < len(settings["seeds"]):
         raise InputError("a method or a seed is named twice; expected each once")
-    for name in ("epochs", "batch", "test_examples", "iw_samples", "gap_examples", "samples"):
+    for name in ("epochs", "iterations", "batch", "test_examples", "iw_samples", "gap_examples", "samples"):
         expect(f"--{name.replace('_', '-')}", settings[name], settings[name] >= 1, "a whole number >= 1")
     expect("--seeds", settings["seeds"], min(settings["seeds"]) >= 0, "whole numbers >= 0")
     path = os.path.join(out, "settings.json")
@@ -131,7 +170,7 @@ def _binary_test_set(images, settings):
 
 def _run(name, seed, images, x_test, settings, out, resume, progress):
     """One method and seed: (row of the table, curves of the picture), taken from the run's folder when it is there."""
-    folder = os.path.join(out, f"{name}-seed{seed}")
+    folder = os.path.join(out, f"{name.replace(':', '-')}-seed{seed}")
     finished = os.path.join(folder, "result.json")
     if resume and os.path.exists(finished):
         with open(finished) as file:
@@ -164,7 +203,7 @@ def _run(name, seed, images, x_test, settings, out, resume, progress):
 
 
 def _refinement(model, method, theta, phi, x, rng):
-    """[steps, -ELBO] for each number of test-time SVI steps."""
+    """[steps, -ELBO] for each number of test-time steps, SVI's or the method's own."""
     points = []
     for steps in REFINEMENT:
         lam = infer(model, method, theta, phi, x, rng, steps=steps)

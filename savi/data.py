@@ -18,7 +18,17 @@ from . import glyphs
 from .files import InputError, reading, replacing
 from .sources import SOURCES, TEST, TRAIN, cache_folder, fetch, folders, found, known, source_of, verified
 
-__all__ = ["Dataset", "binarize", "cache_folder", "describe", "fetch", "glyph_characters", "load", "read_idx"]
+__all__ = [
+    "Dataset",
+    "binarize",
+    "cache_folder",
+    "describe",
+    "fetch",
+    "first_present",
+    "glyph_characters",
+    "load",
+    "read_idx",
+]
 
 
 class Dataset(NamedTuple):
@@ -55,6 +65,14 @@ def load(name, folder=None):
     `folder` None means $SAVI_DATA, then the cache folder. Raises InputError when files are missing or damaged.
     """
     return {"glyphs": _glyphs, "mnist": _mnist, "omniglot": _omniglot}[known(name)](folder)
+
+
+def first_present(*names, folder=None):
+    """The Dataset of the first name whose files are here; glyphs always are. Raises InputError where none is."""
+    for name in names:
+        if not SOURCES[known(name)] or found(name, folder):
+            return load(name, folder)
+    raise InputError(f"none of {', '.join(names)} is here; expected their files in {' or '.join(folders(folder))}")
 
 
 def describe(folder=None):

@@ -3,6 +3,7 @@
     decoder.given(theta, x) -> p
     p.forward(z)             an evaluation at z (S, B, D); p.log_px(record) is log p(x | z), (S, B), before backward
     p.backward(record)       d log p(x | z) / dz = J^T e_x, (S, B, D); completes the record
+    p.residual(record)       x - E[x | z], (S, B, M): e_x in data space; instead of backward, or after it
     p.tangent(record, z_dot)   R{backward} (S, B, D) and the tangent record that theta's Hessian product needs
     p.param_sum()            a sum of gradients of log p(x | z) with respect to theta, over any number of records
 `given` does once what does not depend on z, and owns the memory in which the records of an inner loop lie side by side.
@@ -63,6 +64,8 @@ class _Given:
         self.transposed = self.net.transposed(self.layers, once)
         self.eta = theta[self.net.size :]
         self._blocks = {}
+        if self.net.tangent is None:
+            self.tangent = None
 
     def _new_record(self, rows, dtype):
         """The next free record; a block holds as many as make its stacked product fast, spread evenly over `keep`."""
@@ -87,8 +90,18 @@ class _Given:
         return self.likelihood.log_prob(self._by_example(record.output), self.x, self.eta)
 
     def backward(self, record):
-        _, record.kept = self.likelihood.error(self._by_example(record.output), self.x, self.eta)
+        self._error(record)
         return self._by_example(self.net.backward(self.transposed, record))
+
+    def residual(self, record):
+        return self.likelihood.residual(self._error(record), record.kept, self.eta)
+
+    def _error(self, record):
+        """e_x with respect to the net's outputs, (S, B, O), written over them by whoever asks first."""
+        output = self._by_example(record.output)
+        if not hasattr(record, "kept"):
+            _, record.kept = self.likelihood.error(output, self.x, self.eta)
+        return output
 
     def tangent(self, record, z_dot):
         dot = record.block.tangent_record(record.slot)

@@ -111,6 +111,28 @@ class SampledKL:
         return reparameterized_hvp(sigma_e, e_z, e_z_dot, v) / len(noise)
 
 
+class PointMass:
+    """-log p(mu), the KL term of a posterior that is a point mass at mu, but for a constant: log_var plays no part.
+
+    With it z = mu whatever the noise, and the loss is -log p(x, z = mu): maximum a posteriori.  [LI] C.1
+    """
+
+    @staticmethod
+    def value(lam, prior, noise=None):
+        return -log_density(split(lam)[0], prior)
+
+    @staticmethod
+    def grad(lam, prior, noise=None):
+        mu, log_var = split(lam)
+        mu_p, log_var_p = split(prior)
+        return join((mu - mu_p) * np.exp(-log_var_p), np.zeros_like(log_var))
+
+    @staticmethod
+    def hvp(lam, prior, noise, v):
+        mu_dot, log_var_dot = split(v)
+        return join(mu_dot * np.exp(-split(prior)[1]), np.zeros_like(log_var_dot))
+
+
 def _top_down_error(lam, prior, sigma_e):
     """e_z = (z - mu_p) / s2_p (S, B, D), the top-down error of section 2."""
     mu_p, log_var_p = split(prior)

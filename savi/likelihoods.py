@@ -4,6 +4,7 @@
 likelihood's own parameters (a Gaussian's log variance), the last entries of theta. Every likelihood says
     log_prob(out, x, eta)              log p(x | out), (...,), nats, summed over the M dimensions of x
     error(out, x, eta)                 d log_prob / d out, (..., O), written over `out`; also returns what tangent needs
+    residual(error, kept, eta)         x - E[x | out], (..., M): the error in data space, precisions left out
     tangent(error, kept, x, eta, out_dot)      R{error}: how the error moves when out moves; written over `out_dot`
     eta_error(error, eta), eta_tangent(error, error_dot, eta)    d log_prob / d eta of each row, (..., E), and its R{}
 Nothing is clamped: logits of +-1e4 and log-variances of +-30 give finite values. Complex values pass through.
@@ -20,6 +21,11 @@ def softplus(a):
     """log(1 + exp(a)) without overflow, for real or complex a."""
     positive = np.where(a.real > 0, a, 0)
     return positive + np.log1p(np.exp(a - 2 * positive))  # a - 2 max(a, 0) = -|a|
+
+
+def sigmoid(a):
+    """1 / (1 + exp(-a)) without overflow, for real or complex a."""
+    return 0.5 * (1 + np.tanh(0.5 * a))
 
 
 def sum_softplus(a):
@@ -47,6 +53,9 @@ class _Likelihood:
     def data_dim(self, outputs):
         return outputs
 
+    def residual(self, error, kept, eta):
+        return error
+
     def eta_error(self, error, eta):
         return np.zeros(error.shape[:-1] + (0,), error.dtype)
 
@@ -68,7 +77,7 @@ class Bernoulli(_Likelihood):
 
     def mean(self, out, eta=None):
         """E[x] = sigmoid(a), (..., M)."""
-        return 0.5 * (1 + np.tanh(0.5 * out))
+        return sigmoid(out)
 
     def error(self, out, x, eta=None):
         out *= 0.5
@@ -177,6 +186,9 @@ class Gaussian(_Likelihood):
         mu_dot -= e_mu * log_var_dot
         log_var_dot[...] = e_log_var_dot
         return out_dot
+
+    def residual(self, error, kept, eta):
+        return self._split(error, eta)[0] / kept
 
     def eta_error(self, error, eta):
         return self._reduce((error**2 * np.exp(eta) - 1) / 2) if len(eta) else super().eta_error(error, eta)

@@ -15,6 +15,7 @@ from .files import InputError
 from .gaussian import (
     LOG_2PI,
     AnalyticKL,
+    PointMass,
     log_density,
     reparameterized_hvp,
     sample,
@@ -55,7 +56,7 @@ class LatentGaussianModel:
     """p(x, z) = p(z) p(x | z; theta), q(z) = N(mu, diag exp(log_var)), lam = [mu, log_var] (B, 2D).
 
     decoder: p(x | z; theta), for example an MLPDecoder. prior: [mu_p, log_var_p] (2D,), standard normal when None.
-    kl: the form of the KL term, AnalyticKL (default) or SampledKL.
+    kl: the form of the KL term, AnalyticKL (default) or SampledKL; or PointMass: q is a point mass at mu, all noise is 0.
     """
 
     divisible = True  # threads may work on parts of a batch
@@ -81,7 +82,9 @@ class LatentGaussianModel:
         return np.tile(self.prior.astype(dtype), (batch, 1))
 
     def draw_noise(self, rng, samples, batch, dtype=np.float64):
-        """Standard-normal noise (S, B, D)."""
+        """Standard-normal noise (S, B, D); zeros for a point mass."""
+        if self.kl is PointMass:
+            return np.zeros((samples, batch, self.latent_dim), dtype)
         return rng.standard_normal((samples, batch, self.latent_dim), dtype=dtype)
 
     def objective(self, theta, x, beta=1.0, keep=1, once=False):
@@ -169,6 +172,20 @@ class Objective:
 
     def _loss(self, lam, noise, record):
         return self.beta * self.kl.value(lam, self.prior, noise) - self.given_x.log_px(record).mean(axis=0)
+
+    def glance(self, lam, noise):
+        """An evaluation without derivatives, for `errors` alone."""
+        self._check(lam, noise)
+        sigma_e = scaled_noise(lam, noise)
+        return Evaluation(lam, noise, None, None, self.given_x.forward(split(lam)[0] + sigma_e), None, sigma_e)
+
+    def errors(self, evaluation):
+        """(e_x (B, M), e_z (B, D)): x - E[x | z] and z - mu_p, means over the samples.  [LI] 4.1
+
+        The errors of the two levels, bottom-up and top-down, without their precisions, as [LI] B.1 encodes them.
+        """
+        e_x = self.given_x.residual(evaluation.record).mean(axis=0)
+        return e_x, split(evaluation.lam)[0] + evaluation.sigma_e.mean(axis=0) - split(self.prior)[0]
 
     def parts(self, lam, noise):
         self._check(lam, noise)

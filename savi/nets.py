@@ -41,7 +41,20 @@ def _tanh_slope(h):
 
 
 def _elu(a):
-    np.copyto(a, np.expm1(np.where(a.real > 0, 0, a)), where=a.real <= 0)
+    negative = _negative_part(a)
+    a -= negative
+    a += np.expm1(negative, out=negative)
+
+
+def _elu_slope(h):
+    slope = _negative_part(h)
+    slope += 1
+    return slope
+
+
+def _negative_part(a):
+    """min(a, 0), a new array."""
+    return np.minimum(a, 0) if a.dtype.kind == "f" else np.where(a.real > 0, 0, a)
 
 
 def _softplus(a):
@@ -49,22 +62,22 @@ def _softplus(a):
 
 
 TANH = Activation("tanh", _tanh, _tanh_slope, lambda h: -2 * h)
-ELU = Activation("elu", _elu, lambda h: 1 + np.where(h.real > 0, 0, h), lambda h: (h.real <= 0).astype(h.dtype))
+ELU = Activation("elu", _elu, _elu_slope, lambda h: (h.real <= 0).astype(h.dtype))
 SOFTPLUS = Activation("softplus", _softplus, lambda h: -np.expm1(-h), lambda h: np.exp(-h))
 IDENTITY = Activation("identity", lambda a: None, lambda h: np.ones_like(h), lambda h: np.zeros_like(h))
 ACTIVATIONS = {a.name: a for a in (TANH, ELU, SOFTPLUS, IDENTITY)}
 
 
 class Block:
-    """Room for `slots` evaluations of one net on `rows` rows each.
+    """Room for `slots` evaluations of one net on `rows` rows each; shapes: (in_l + 1, out_l) of each layer.
 
     inputs[l] (slots, rows, in_l + 1) with the last column set to `last` (1; 0 for tangents); deltas[l] (slots, rows, out_l).
     """
 
-    def __init__(self, sizes, slots, rows, dtype, last=1):
-        self.sizes, self.slots, self.rows, self.dtype = sizes, slots, rows, dtype
-        self.inputs = [empty((slots, rows, n + 1), dtype) for n in sizes[:-1]]
-        self.deltas = [empty((slots, rows, n), dtype) for n in sizes[1:]]
+    def __init__(self, shapes, slots, rows, dtype, last=1):
+        self.shapes, self.slots, self.rows, self.dtype = shapes, slots, rows, dtype
+        self.inputs = [empty((slots, rows, n), dtype) for n, _ in shapes]
+        self.deltas = [empty((slots, rows, m), dtype) for _, m in shapes]
         for h in self.inputs:
             h[..., -1] = last
         self.used = 0
@@ -77,7 +90,7 @@ class Block:
     def tangent_record(self, slot):
         """A record for R{.} of the record in `slot`, in the same slot of a block of tangents."""
         if self._tangents is None or slot in self._taken:
-            self._tangents, self._taken = Block(self.sizes, self.slots, self.rows, self.dtype, last=0), set()
+            self._tangents, self._taken = Block(self.shapes, self.slots, self.rows, self.dtype, last=0), set()
         self._taken.add(slot)
         return Record(self._tangents, slot)
 
@@ -134,8 +147,7 @@ class MLP:
     def init(self, rng, dtype=np.float64):
         """Parameters (size,): weights uniform with variance 2 / (in + out) (Glorot & Bengio 2010), biases zero."""
         params = np.zeros(self.size, dtype)
-        for layer in self.layers(params):
-            n, m = layer.shape[0] - 1, layer.shape[1]
+        for layer, n, m in zip(self.layers(params), self.sizes[:-1], self.sizes[1:]):
             layer[:-1] = rng.uniform(-1, 1, (n, m)) * np.sqrt(6 / (n + m))
         return params
 
@@ -154,7 +166,7 @@ class MLP:
         return [np.ascontiguousarray(layer[:-1].T) if copy else layer[:-1].T for layer in layers]
 
     def block(self, rows, dtype, slots=1):
-        return Block(self.sizes, slots, rows, dtype)
+        return Block(self.shapes, slots, rows, dtype)
 
     def forward(self, layers, record):
         """The output (rows, out), in record.output; needs record.x."""

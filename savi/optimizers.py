@@ -96,6 +96,9 @@ class Adam(NamedTuple):
         return (m, s, t), step
 
 
+OPTIMIZERS = {"sgd": SGD, "momentum": Momentum, "rmsprop": RMSProp, "adam": Adam}
+
+
 def clip_norm(g, norm):
     """g scaled down to the given Euclidean norm where it is longer; None leaves it as it is."""
     if norm is None:

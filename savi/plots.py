@@ -4,6 +4,12 @@ Colours are Okabe and Ito's, told apart by the colour-blind; each line has a mar
 that a grey print still tells them apart. matplotlib is imported here and nowhere below.
 """
 
+import argparse
+import inspect
+import json
+import os
+import sys
+
 import matplotlib
 
 matplotlib.use("agg", force=False)
@@ -19,8 +25,9 @@ STYLES = {  # method: (colour, marker, dash, label)
     "vae+svi": ("#0072B2", "^", "-.", "VAE+SVI"),
     "vae+svi+kl": ("#56B4E9", "v", ":", "VAE+SVI+KL"),
     "sa-vae": ("#D55E00", "D", "-", "SA-VAE"),
+    "iterative": ("#009E73", "P", "-", "iterative"),
 }
-OTHERS = (("#009E73", "P", "--"), ("#CC79A7", "X", "-."), ("#7F7F7F", "*", ":"))
+OTHERS = (("#CC79A7", "X", "-."), ("#7F7F7F", "*", ":"), ("#009E73", "P", "--"), ("#000000", "h", ":"))
 
 
 def style(name, index=0):
@@ -51,6 +58,32 @@ def save(fig, path, dpi=130):
     plt.close(fig)
 
 
+def script(path, compute, draw, report=None):
+    """The main program of a figure's script at `path`: compute() -> results, saved as JSON; draw(results) -> figure.
+
+    python SCRIPT computes and draws; --draw draws again from the JSON; --full, where compute takes an argument `full`,
+    computes at the sizes of the source. report(results) is printed.
+    """
+    parser = argparse.ArgumentParser(
+        description=sys.modules["__main__"].__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    sizes = "full" in inspect.signature(compute).parameters
+    if sizes:
+        parser.add_argument("--full", action="store_true", help="compute at the sizes of the source, for hours")
+    parser.add_argument("--draw", action="store_true", help="draw again from the JSON")
+    parser.add_argument("--out", default=os.path.splitext(path)[0], help="writes OUT.json and OUT.png")
+    options = parser.parse_args()
+    if not options.draw:
+        results = compute(options.full) if sizes else compute()
+        with replacing(options.out + ".json") as file:
+            file.write(json.dumps(results).encode())
+    with open(options.out + ".json") as file:
+        results = json.load(file)
+    save(draw(results), options.out + ".png")
+    if report:
+        print(report(results))
+
+
 def history(rows, name="valid"):
     """-ELBO, reconstruction and KL against epochs, from the history of `fit`."""
     fig, (left, right) = figure(columns=2)
@@ -68,7 +101,7 @@ def history(rows, name="valid"):
 
 
 def comparison(results):
-    """Left: test -ELBO against training time. Right: test -ELBO against test-time SVI steps ([SA] Figure 2 on images)."""
+    """Left: test -ELBO against training time. Right: test -ELBO against test-time steps ([SA] Figure 2 on images)."""
     fig, (left, right) = figure(columns=2, width=5.2, height=4)
     refined = []
     for i, name in enumerate(results["settings"]["methods"]):
@@ -82,7 +115,9 @@ def comparison(results):
         right.plot(points[:, 0], points[:, 1], **style(name, i))
         refined.append(points[:, 1])
     left.set(xlabel="training time (s)", ylabel="test −ELBO (nats per image)", title="while training")
-    right.set(xlabel="SVI steps at test time", ylabel="test −ELBO (nats per image)", title="refining the trained model")
+    right.set(
+        xlabel="inference steps at test time", ylabel="test −ELBO (nats per image)", title="refining the trained model"
+    )
     right.set_xscale("symlog", linthresh=1)
     ticks = [int(k) for k, _ in results["curves"][0]["refinement"]]
     right.set_xticks(ticks, [str(k) for k in ticks])

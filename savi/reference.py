@@ -10,6 +10,7 @@ import numpy
 
 from .files import InputError
 from .gaussian import AnalyticKL
+from .highway import HighwayMLP
 from .likelihoods import Bernoulli, Gaussian, Multinomial
 from .model import Product
 
@@ -24,7 +25,9 @@ ACTIVATIONS = {
 
 
 def mlp(net, params, h):
-    """The output (..., out) of an MLP at h (..., in): layer by layer W (in, out), b (out)."""
+    """The output (..., out) of a net at h (..., in): layer by layer W (in, out), b (out)."""
+    if isinstance(net, HighwayMLP):
+        return highway(net, params, h)
     start = 0
     for n, m in zip(net.sizes[:-1], net.sizes[1:]):
         W = np.reshape(params[start : start + n * m], (n, m))
@@ -34,6 +37,21 @@ def mlp(net, params, h):
         if start < net.size:
             h = ACTIVATIONS[net.activation.name](h)
     return h
+
+
+def highway(net, params, h):
+    """The output of a HighwayMLP: between hidden layers h' = T c + (1 - T) h."""
+    phi, start = ACTIVATIONS[net.activation.name], 0
+    for l, (n, m) in enumerate(net.shapes):
+        layer = np.reshape(params[start : start + n * m], (n, m))
+        start += n * m
+        a, H = np.dot(h, layer[:-1]) + layer[-1], m // 2
+        if l == 0:
+            h = phi(a)
+        elif l < len(net.shapes) - 1:
+            T = 0.5 * (1 + np.tanh(0.5 * a[..., H:]))
+            h = T * phi(a[..., :H]) + (1 - T) * h
+    return a
 
 
 def normal_log_density(x, mu, log_var):
@@ -139,9 +157,7 @@ class AutogradModel:
     def objective(self, theta, x, beta=1.0, keep=1, once=False):
         if theta.shape != (self.size,):
             raise InputError(f"theta has shape {theta.shape}; this model needs ({self.size},)")
-        return AutogradObjective(
-            lambda lam, theta, noise: self.user_loss(lam, theta, x, noise, beta), theta, len(x), self
-        )
+        return AutogradObjective(lambda lam, theta, noise: self.user_loss(lam, theta, x, noise, beta), theta, x, self)
 
     def loss(self, lam, theta, x, noise, beta=1.0):
         return self.objective(theta, x, beta).loss(lam, theta, noise)
@@ -189,8 +205,8 @@ class AutogradEvaluation:
 class AutogradObjective:
     """The verbs of model.Objective for a loss (lam, theta, noise) -> (B,) in autograd.numpy."""
 
-    def __init__(self, loss, theta, batch, model):
-        self.user_loss, self.theta, self.batch, self.model = loss, theta, batch, model
+    def __init__(self, loss, theta, x, model):
+        self.user_loss, self.theta, self.x, self.batch, self.model = loss, theta, x, len(x), model
 
     def loss(self, lam, theta, noise):
         if numpy.shape(lam) != (self.batch, self.model.lam_size):

@@ -59,8 +59,8 @@ class SAVAE(AmortizedMethod):
         self.product = find(hvp)
         self.divisible = self.product in (exact, forward_difference, central_difference, complex_step)  # not autograd
 
-    def _own_settings(self):
-        return super()._own_settings() | {"hvp": getattr(self.product, "__name__", self.product)}
+    def settings(self):
+        return super().settings() | {"hvp": getattr(self.product, "__name__", self.product)}
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
         f = model.objective(theta, x, beta, keep=self.steps + 1)
@@ -80,8 +80,8 @@ class VAESVI(AmortizedMethod):
         super().__init__(encoder, steps, step_size, momentum, clip, samples)
         self.kl, self.name = kl, "vae+svi+kl" if kl else "vae+svi"
 
-    def _own_settings(self):
-        return super()._own_settings() | {"kl": self.kl}
+    def settings(self):
+        return super().settings() | {"kl": self.kl}
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
         f = model.objective(theta, x, beta)

@@ -15,7 +15,6 @@ from . import checkpoints
 from .checkpoints import State
 from .evaluate import elbo_parts, infer
 from .files import InputError, expect
-from .memory import empty
 from .optimizers import Adam, clip_norm
 
 INIT, ORDER, BINARIZE, NOISE, JUDGE = range(5)  # what a stream of random numbers is for
@@ -44,11 +43,12 @@ def fit(model, method, data, epochs=10, seed=0, *, out=None, resume=False, progr
     """Train theta and phi by Adam on minibatches; returns a FitResult.
 
     data: a Dataset (its `train` and `valid` arrays), or one array (N, M). settings, with their defaults:
-    batch=50. learning_rate=1e-3: Adam's step size. warmup_epochs=0: the KL weight beta rises linearly from
-    beta_start=0.1 to 1 over so many epochs [E4]. clip=5.0: largest norm of theta's and of phi's gradient (each a mean
-    over the batch), or None. binarize=None: draw x in {0, 1} with probability = grey value, anew for each minibatch;
-    None does so when the likelihood is Bernoulli and the data are grey. dtype=float32. valid_examples=500: how many of
-    data.valid judge an epoch. monitor={}: {name: x} more arrays whose -ELBO the history records; they choose nothing.
+    batch=50. learning_rate=1e-3: Adam's step size, times decay=1 for every epoch done. warmup_epochs=0: the KL weight
+    beta rises linearly from beta_start=0.1 to 1 over so many epochs [E4]. clip=5.0: largest norm of theta's and of phi's
+    gradient (each a mean over the batch), or None. binarize=None: draw x in {0, 1} with probability = grey value, anew
+    for each minibatch; None does so when the likelihood is Bernoulli and the data are grey. dtype=float32.
+    valid_examples=500: how many of data.valid judge an epoch. monitor={}: {name: x} more arrays whose -ELBO the history
+    records; they choose nothing.
 
     out: a folder for last.npz, best.npz and settings.json; resume: go on from its last.npz where there is one.
     progress: None shows a bar on a terminal, False never.
@@ -88,17 +88,19 @@ class _Run:
     """What stays fixed during one call of `fit`, and the steps that a State takes through it."""
 
     def __init__(
-        self, model, method, data, seed, batch=50, learning_rate=1e-3, warmup_epochs=0, beta_start=0.1, clip=5.0,
+        self, model, method, data, seed, batch=50, learning_rate=1e-3, decay=1.0, warmup_epochs=0, beta_start=0.1, clip=5.0,
         binarize=None, dtype=np.float32, valid_examples=500, monitor=None,
     ):  # fmt: skip
         expect("batch", batch, batch >= 1 and batch % 1 == 0, "a whole number >= 1")
         expect("seed", seed, seed >= 0 and seed % 1 == 0, "a whole number >= 0")
         expect("learning_rate", learning_rate, learning_rate > 0, "> 0")
+        expect("decay", decay, 0 < decay <= 1, "in (0, 1]")
         expect("warmup_epochs", warmup_epochs, warmup_epochs >= 0, ">= 0")
         expect("beta_start", beta_start, beta_start >= 0, ">= 0")
         expect("clip", clip, clip is None or clip > 0, "None or > 0")
         self.model, self.method, self.seed, self.batch = model, method, int(seed), int(batch)
-        self.optimizer, self.clip = Adam(float(learning_rate)), None if clip is None else float(clip)
+        self.optimizer, self.decay = Adam(float(learning_rate)), float(decay)
+        self.clip = None if clip is None else float(clip)
         self.warmup_epochs, self.beta_start = float(warmup_epochs), float(beta_start)
         self.dtype, self.seconds, self._drawn = np.dtype(dtype), [], None
         self.train = np.asarray(getattr(data, "train", data))
@@ -122,8 +124,8 @@ class _Run:
             "model": _text(self.model), "kl": _text(getattr(self.model, "kl", None)),
             "prior": prior.tolist() if prior.any() else None, "method": _text(self.method),
             "examples": len(self.train), "binarize": bool(self.binarize), "seed": self.seed, "batch": self.batch,
-            "optimizer": repr(self.optimizer), "warmup_epochs": self.warmup_epochs, "beta_start": self.beta_start,
-            "clip": self.clip, "dtype": self.dtype.name,
+            "optimizer": repr(self.optimizer), "decay": self.decay, "warmup_epochs": self.warmup_epochs,
+            "beta_start": self.beta_start, "clip": self.clip, "dtype": self.dtype.name,
         }  # fmt: skip
 
     def initial(self):
@@ -143,8 +145,9 @@ class _Run:
                 f"{self.method.name}: the loss or its gradient is not finite at epoch {state.epoch}, step {state.step}; "
                 f"try a smaller step_size or learning_rate; last good checkpoint: {path if _exists(path) else 'none'}"
             )
-        theta_state, theta = self._moved(state.theta_state, state.theta, d_theta, len(x))
-        phi_state, phi = self._moved(state.phi_state, state.phi, d_phi, len(x))
+        optimizer = self.optimizer._replace(step_size=self.optimizer.step_size * self.decay**state.epoch)
+        theta_state, theta = self._moved(optimizer, state.theta_state, state.theta, d_theta / len(x))
+        phi_state, phi = self._moved(optimizer, state.phi_state, state.phi, d_phi / len(x))
         self.seconds.append(time.perf_counter() - start)
         total = state.loss + float(loss.sum(dtype=float))
         return state._replace(
@@ -157,9 +160,8 @@ class _Run:
             self._drawn, self._permutation = epoch, self._rng(ORDER, epoch).permutation(len(self.train))
         return self._permutation
 
-    def _moved(self, optimizer_state, params, g, batch):
-        g = np.divide(g, batch, out=empty(g.shape, g.dtype))
-        optimizer_state, step = self.optimizer.update(optimizer_state, clip_norm(g, self.clip))
+    def _moved(self, optimizer, optimizer_state, params, g):
+        optimizer_state, step = optimizer.update(optimizer_state, clip_norm(g, self.clip))
         return optimizer_state, np.add(params, step, out=step)
 
     def _beta(self, state):

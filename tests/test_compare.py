@@ -36,6 +36,9 @@ def small_images(monkeypatch):
     )
 
 
+METHODS = compare.DEFAULTS["methods"]
+
+
 def run(*arguments):
     return main(["compare", "--quiet", *FLAGS, *map(str, arguments)])
 
@@ -58,7 +61,7 @@ def test_every_method_gets_a_row_with_every_column_and_all_files_are_written(who
     assert run("--out", whole, "--seeds", 0, 1) == 0
     saved = results(whole)
     assert {"settings", "rows"} <= set(saved)
-    assert [(row["method"], row["seed"]) for row in saved["rows"]] == [(m, s) for s in (0, 1) for m in compare.METHODS]
+    assert [(row["method"], row["seed"]) for row in saved["rows"]] == [(m, s) for s in (0, 1) for m in METHODS]
     for row in saved["rows"]:
         assert set(row) >= ROW
         assert all(np.isfinite(row[key]) for key in ROW - {"method"})
@@ -66,7 +69,7 @@ def test_every_method_gets_a_row_with_every_column_and_all_files_are_written(who
     assert (whole / "results.csv").read_text().count("\n") == 1 + len(saved["rows"])
     assert {"compare.png", "reconstructions.png"} <= {path.name for path in whole.iterdir()}
     printed = capsys.readouterr().out
-    assert all(name in printed for name in compare.METHODS) and "±" in printed
+    assert all(name in printed for name in METHODS) and "±" in printed
     assert not list(whole.rglob("*.part"))
 
 
@@ -180,3 +183,57 @@ def test_data_list_and_fetch_speak_plainly(capsys, tmp_path, monkeypatch):
 def test_python_dash_m_savi_works():
     done = subprocess.run([sys.executable, "-m", "savi", "data", "list"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "glyphs" in done.stdout
+
+
+SETTINGS = compare.DEFAULTS | {"latent": 2, "hidden": [6, 6], "iterations": 3}
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("iterative", "encodings=(Gradient(0.1, 1e-05), Data())"),
+        ("iterative:gradient", "encodings=(Gradient(0.1, 1e-05),)"),
+        ("iterative:error+data", "encodings=(Error(), Data())"),
+        ("iterative:error+residual+learned", "update=Residual(), start='learned'"),
+        ("em", "VariationalEM(optimizer=Adam("),
+        ("em:momentum", "VariationalEM(optimizer=Momentum("),
+        ("vae:highway", "encoder=HighwayMLP([784, 6, 6, 4]"),
+    ],
+)
+def test_words_behind_a_colon_choose_a_methods_parts(name, expected):
+    model, method = compare.build(name, SETTINGS)
+    assert expected in repr(method)
+    x = np.zeros((2, 784), np.float32)
+    theta, phi = (thing.init(np.random.default_rng(0), np.float32) for thing in (model, method))
+    assert np.isfinite(method.gradient(model, theta, phi, x, np.random.default_rng(0))[0]).all()
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        (
+            "iterative:momentum",
+            "the 'momentum' of method iterative:momentum is unknown; expected gradient, error, data",
+        ),
+        ("em:newton", "expected sgd, momentum, rmsprop, adam"),
+        ("vae:deep", "expected highway"),
+        ("svi:fast", "expected no colon"),
+        ("pixelcnn", "method is 'pixelcnn'"),
+    ],
+)
+def test_an_unknown_word_is_one_clear_sentence(name, message, tmp_path, capsys):
+    assert run("--methods", name, "--out", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_iterative_methods_are_compared_like_any_other(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run("--out", out, "--methods", "vae", "iterative:gradient", "iterative:error+data", "em:adam") == 0
+    assert [row["method"] for row in results(out)["rows"]] == [
+        "vae",
+        "iterative:gradient",
+        "iterative:error+data",
+        "em:adam",
+    ]
+    assert (out / "iterative-gradient-seed0" / "last.npz").exists()
+    assert (out / "compare.png").stat().st_size > 10_000

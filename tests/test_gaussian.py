@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import gaussian, reference
-from savi.gaussian import AnalyticKL, SampledKL
+from savi.gaussian import AnalyticKL, PointMass, SampledKL
 from savi.testing import arrays, assert_close, check_density, check_gradient, check_hvp, lams, sizes
 
 KINDS = [AnalyticKL, SampledKL]
@@ -282,3 +282,14 @@ def test_every_function_keeps_the_precision_it_is_given(dtype):
     for kind in KINDS:
         results += [kind.value(lam, prior, noise), kind.grad(lam, prior, noise), kind.hvp(lam, prior, noise, v)]
     assert [r.dtype for r in results] == [np.dtype(dtype)] * len(results)
+
+
+@given(point=points(), data=st.data())
+@settings(max_examples=30)
+def test_a_point_mass_has_the_gradient_and_the_product_of_minus_log_prior(point, data):
+    lam, prior, noise = point
+    v = data.draw(arrays(lam.shape))
+    assert_close(PointMass.value(lam, prior), -gaussian.log_density(gaussian.split(lam)[0], prior), rtol=1e-14)
+    check_gradient(lambda lam: PointMass.value(lam, prior), lam, PointMass.grad(lam, prior), "complex")
+    moved = PointMass.grad(lam + 1e-20j * v, prior).imag / 1e-20
+    assert_close(PointMass.hvp(lam, prior, noise, v), moved, rtol=1e-12, atol=1e-14)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from savi import reference
 from savi.files import InputError
-from savi.likelihoods import Bernoulli, Gaussian, Multinomial, softplus
+from savi.likelihoods import Bernoulli, Gaussian, Multinomial, softplus, sum_softplus
 from savi.testing import arrays, assert_close, check_density, check_gradient, observations, sizes
 
 ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
@@ -342,3 +342,27 @@ def test_what_makes_no_gaussian_is_refused(make, message):
     with pytest.raises(InputError) as caught:
         make()
     assert message in str(caught.value)
+
+
+@EVERY_LIKELIHOOD
+def test_the_residual_is_what_the_mean_leaves_of_x(likelihood):
+    rng = np.random.default_rng(0)
+    out = rng.normal(size=(2, 3, 8 if getattr(likelihood, "variance", "") == "from_z" else 4))
+    x, eta = rng.integers(0, 2, (3, 4)).astype(float), rng.normal(size=likelihood.size(4))
+    n = x.sum(axis=-1, keepdims=True) if isinstance(likelihood, Multinomial) else 1
+    expected = x - n * likelihood.mean(out, eta)
+    error, kept = likelihood.error(out.copy(), x, eta)
+    assert_close(likelihood.residual(error, kept, eta), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("top", [0.0, 5.0, 40.0, 200.0, 1e4])
+@pytest.mark.parametrize("width", [1, 7, 48])
+def test_the_sum_of_softplus_is_the_sum_of_the_textbooks(width, top, dtype):
+    """However many factors are multiplied before a logarithm is taken."""
+    a = np.random.default_rng(0).uniform(-top - 1, top, (3, 2, width)).astype(dtype)
+    a[0, 0] = top
+    expected = np.logaddexp(0, a.astype(float)).sum(axis=-1)
+    actual = sum_softplus(a)
+    assert actual.dtype == dtype and actual.shape == (3, 2)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=4 * width * np.finfo(dtype).eps * (1 + top))

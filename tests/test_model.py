@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from savi import reference
 from savi.decoders import MLPDecoder
 from savi.files import InputError
-from savi.gaussian import AnalyticKL, SampledKL, join, split
+from savi.gaussian import AnalyticKL, PointMass, SampledKL, join, split
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.model import LatentGaussianModel
 from savi.nets import MLP
@@ -498,3 +498,17 @@ def test_noise_without_samples_and_targets_of_another_shape_get_a_sentence():
         model.loss(lam, theta, x, np.zeros((0, 3, 2)))
     with pytest.raises(InputError, match=r"its target \(3, 2\)"):
         model.posterior_kl(lam, lam[:, :2])
+
+
+def test_with_a_point_mass_the_loss_is_minus_the_log_joint_and_no_noise_is_drawn():
+    rng = np.random.default_rng(0)
+    model = LatentGaussianModel(MLPDecoder(MLP([2, 4, 5]), Bernoulli()), kl=PointMass)
+    theta, x, mu = model.init(rng), (rng.random((3, 5)) < 0.5).astype(float), rng.normal(size=(3, 2))
+    noise = model.draw_noise(rng, 2, 3)
+    assert noise.shape == (2, 3, 2) and not noise.any()
+    lam = np.concatenate([mu, rng.normal(size=(3, 2))], axis=1)
+    logits = reference.mlp(model.decoder.net, theta, mu)
+    log_px = (x * logits - np.logaddexp(0, logits)).sum(axis=1)
+    log_pz = -0.5 * (np.log(2 * np.pi) + mu**2).sum(axis=1)
+    assert_close(model.loss(lam, theta, x, noise), -log_px - log_pz, rtol=1e-12)
+    assert not model.evaluate(lam, theta, x, noise).d_lam[:, 2:].any()

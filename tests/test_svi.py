@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import MLP, SAVAE, SVI, VAE, VAESVI, InputError, LatentGaussianModel, MLPDecoder, reference
+from savi import MLP, SAVAE, SVI, VAE, VAESVI, InputError, LatentGaussianModel, MLPDecoder, VariationalEM, reference
 from savi.gaussian import AnalyticKL, SampledKL
 from savi.likelihoods import Bernoulli
+from savi.optimizers import SGD, Adam, Momentum, RMSProp
 from savi.svi import ascend, clipped, clipped_vjp
 from savi.testing import arrays, assert_close, check_gradient, problems, seeds, sizes
 
@@ -318,3 +319,49 @@ def test_the_repr_tells_every_setting(name):
     """Checkpoints rely on it: a run resumes only what was trained by an equal method."""
     assert repr(SVI()) == repr(SVI())
     assert repr(SVI(**{name: CHANGES[name]})) != repr(SVI())
+
+
+# --- variational EM: an optimizer in place of the ascent ------------------------------------------------------------
+
+
+@given(gentle, st.integers(0, 5), st.sampled_from([SGD(STEP), Momentum(STEP, 0.5), RMSProp(STEP), Adam(STEP)]), seeds)
+@settings(max_examples=40)
+def test_variational_em_is_its_optimizer_on_autograds_gradients(problem, steps, optimizer, seed):
+    noise, lam = noises(problem, steps, seed), np.array(problem.lam)
+    loss = lambda lam, e: reference.loss(problem.model, lam, problem.theta, problem.x, e, problem.beta)  # noqa: E731
+    method = VariationalEM(optimizer, steps, problem.noise.shape[0])
+    state, expected = optimizer.init(lam), []
+    for e in noise:
+        state, step = optimizer.update(state, autograd.elementwise_grad(loss)(lam, e))
+        lam = lam + step
+        expected.append(lam)
+    walked = list(method.walk(problem.objective(), None, problem.lam, noise))
+    assert len(walked) == steps
+    for actual, lam in zip(walked, expected):
+        assert_close(actual, lam, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("optimizer, svi", [(SGD(0.05), (0.05, 0.0)), (Momentum(0.05, 0.5), (0.05, 0.5))])
+def test_variational_em_with_sgd_and_momentum_is_svi(bernoulli, optimizer, svi):
+    model, theta, x = bernoulli
+    methods = VariationalEM(optimizer, 4, samples=2), SVI(4, *svi, samples=2)
+    for verb in ("infer", "gradient"):
+        one, two = (getattr(m, verb)(model, theta, NO_PHI, x, np.random.default_rng(3)) for m in methods)
+        for a, b in zip(np.atleast_2d(one) if verb == "infer" else one, np.atleast_2d(two) if verb == "infer" else two):
+            assert_close(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_the_repr_of_variational_em_tells_its_optimizer_and_settings():
+    one = VariationalEM(Adam(0.1), 3)
+    assert repr(one) == repr(VariationalEM(Adam(0.1), 3))
+    others = VariationalEM(Adam(0.2), 3), VariationalEM(RMSProp(0.1), 3), VariationalEM(Adam(0.1), 4), SVI(3)
+    assert len({repr(m) for m in (one, *others)}) == 5
+
+
+def test_the_path_of_svi_is_what_infer_walks(bernoulli):
+    model, theta, x = bernoulli
+    svi = SVI(3, samples=2)
+    path = svi.path(model, theta, NO_PHI, x, np.random.default_rng(0), steps=4)
+    for k in range(5):
+        lam = svi.infer(model, theta, NO_PHI, x, np.random.default_rng(0), k)
+        assert_close(path[k], lam, rtol=1e-12, atol=1e-14)

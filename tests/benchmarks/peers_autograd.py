@@ -5,6 +5,7 @@ theta (P,), phi (Q,), lam (B, 2D) = [mu, log_var], x (B, M) in {0, 1}, noise (K+
 Gradients with respect to theta and phi are sums over the batch.
 """
 
+import itertools
 import os
 
 import autograd
@@ -12,6 +13,7 @@ import autograd.numpy as np
 
 import savi
 from savi import reference
+from savi.iterative import Data, Gradient, network
 
 NAME = "autograd"
 
@@ -45,6 +47,7 @@ class Peer:
         self.K, self.alpha, self.gamma, self.beta = K, alpha, gamma, beta
         self.encoder = savi.MLP([M, H, H, 2 * D])
         self.model = savi.LatentGaussianModel(savi.MLPDecoder(savi.MLP([D, H, H, M]), savi.Bernoulli()))
+        self.trunk = network(self.model, [Gradient(), Data()], (H, H))
 
     def _loss(self, lam, theta, x, noise):
         return reference.loss(self.model, lam, theta, x, noise, self.beta)
@@ -83,3 +86,21 @@ class Peer:
     def savae_step(self, theta, phi, x, noise):
         """Loss (B,), dL/dtheta, dL/dphi: through the unrolled loop; the last noise is the final loss's."""
         return self._step(self.K, theta, phi, x, noise)
+
+    def iterative_step(self, theta, trunk, x, noise):
+        """Loss (B,), d theta, d phi of an iterative inference model's step: gradient and data encoded, gated updates."""
+        lam, d_phi = np.tile(self.model.prior.astype(theta.dtype), (len(x), 1)), 0.0
+        for noise_t, noise_next in itertools.pairwise(noise):
+            g = -self._d_lam(lam, theta, x, noise_t)
+            inputs = np.concatenate([0.1 * np.log(np.abs(g) + 1e-5), np.sign(g), x, lam], axis=1)
+
+            def update(trunk, lam=lam, inputs=inputs):
+                c, g = np.array_split(reference.mlp(self.trunk, trunk, inputs), 2, axis=1)
+                g = 1 / (1 + np.exp(-g))
+                return g * lam + (1 - g) * c
+
+            back, lam_next = autograd.make_vjp(update)(trunk)
+            d_phi = d_phi + back(self._d_lam(lam_next, theta, x, noise_next))
+            lam = lam_next
+        loss, d_theta = _with_gradients(lambda theta: self._loss(lam, theta, x, noise[-1]), theta)
+        return loss, d_theta, d_phi / (len(noise) - 1)

@@ -12,10 +12,12 @@ import numpy as np
 import savi
 from savi import blas, hvp, threads
 from savi.evaluate import importance_weighted
+from savi.iterative import Data, Gradient, Iterative, network
 from savi.svi import ascend
 
 NAME = "savi"
 CHUNK_ROWS = 400  # of importance samples, as in savi.evaluate
+ITERATIONS = 5  # of an iterative inference model
 
 
 def set_threads(n):
@@ -46,6 +48,7 @@ class Peer:
             method = savi.SAVAE(self.encoder, K, alpha, gamma, hvp=product)
             setattr(self, "savae_step" if product == "exact" else f"savae_step_{product}", self._gradient(method))
         self.vae_step = self._gradient(self.vae, slice(-1, None))
+        self.trunk = network(self.model, [Gradient(), Data()], (H, H))
 
     def _gradient(self, method, rows=slice(None)):
         return lambda theta, phi, x, noise: method.gradient(
@@ -72,6 +75,11 @@ class Peer:
 
         return np.concatenate(threads.side_by_side(part, threads.parts(len(x), self.model.size)))
 
+    def iterative_step(self, theta, trunk, x, noise):
+        """Loss (B,), d theta, d phi of an iterative inference model's step; noise (T + 1, S, B, D)."""
+        method = Iterative(self.trunk, [Gradient(), Data()], len(noise) - 1, noise.shape[1])
+        return method.gradient(self.model, theta, trunk, x, beta=self.beta, noise=noise)
+
     def importance(self, theta, lam, x, samples, noise=None, seed=0):
         """log (1/S) sum_s p(x, z_s) / q(z_s) [E5]: (B,), streamed in chunks; noise (samples, B, D) or drawn from seed."""
         if noise is None:
@@ -84,7 +92,7 @@ class Peer:
     def floors(self, operation, batch, samples=1):
         """Two functions that do nothing but the matrix products of one such operation, with everything prepared: cut in
         parts as savi cuts it, and whole, with the matrix library's own threads."""
-        K, decoder, encoder = self.K, self.model.decoder.net.sizes, self.encoder.sizes
+        K, decoder, T = self.K, self.model.decoder.net, ITERATIONS
         if operation == "importance":
             passes = -(-batch * samples // CHUNK_ROWS)
             part = _Products(decoder, CHUNK_ROWS, -(-passes // threads.count()), 0, 0, self.dtype)
@@ -95,12 +103,19 @@ class Peer:
                 "svi_run": (K, K, 0),
                 "vae_step": (1, 1, 1),
                 "savae_step": (2 * K + 1, 2 * K + 1, 2 * K + 1),
+                "iterative_step": (T + 1, T + 1, 1),
             }[operation]
+            inference = {
+                "vae_step": (self.encoder, 1),
+                "savae_step": (self.encoder, 1),
+                "iterative_step": (self.trunk, T),
+            }
 
             def products(rows):
                 nets = [_Products(decoder, rows, forward, backward, stacked, self.dtype)]
-                if operation in ("vae_step", "savae_step"):
-                    nets.append(_Products(encoder, rows, 1, 1, 1, self.dtype, inputs=False))
+                if operation in inference:
+                    net, passes = inference[operation]
+                    nets.append(_Products(net, rows, passes, passes, passes, self.dtype, inputs=False))
                 return lambda: [net() for net in nets]
 
             parts = [products(rows.stop - rows.start) for rows in threads.parts(batch, self.model.size)]
@@ -112,11 +127,11 @@ class _Products:
     """The products of one net for `rows` rows: so many passes forward and backward, and the parameter gradient of so many
     passes' rows stacked. inputs: whether a backward pass goes down to the input."""
 
-    def __init__(self, sizes, rows, forward, backward, stacked, dtype, inputs=True):
+    def __init__(self, net, rows, forward, backward, stacked, dtype, inputs=True):
         def array(*shape):
             return np.ones(shape, dtype)
 
-        layers = list(itertools.pairwise(sizes))
+        layers = [(n - 1, m) for n, m in net.shapes]
         self.forward = forward, [(array(rows, n + 1), array(n + 1, m), array(rows, m)) for n, m in layers]
         turned = layers if inputs else layers[1:]
         self.backward = backward, [(array(rows, m), array(n, m).T, array(rows, n)) for n, m in turned]

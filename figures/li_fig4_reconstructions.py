@@ -1,0 +1,79 @@
+"""Reconstructions over the iterations of inference: [LI] Figure 4, on three data sets.
+
+    python figures/li_fig4_reconstructions.py           trains a model per data set (about eight minutes)
+    python figures/li_fig4_reconstructions.py --full    100 epochs on all images
+    python figures/li_fig4_reconstructions.py --draw    draws the picture again from the JSON
+
+Decoder 64-512-512-784 (ELU, Bernoulli); an iterative inference model that encodes gradients, trained on 16 iterations.
+Each row is a test image: E[x | z = mu_t] for t = 0 (the prior) to 16, and the image itself at the right.
+"""
+
+import numpy as np
+
+import savi
+from savi import plots
+from savi.compare import DEFAULTS, build
+from savi.evaluate import neg_elbo
+
+ITERATIONS, SAMPLES, SHOWN = 16, 5, 5
+SIZES = DEFAULTS | {
+    "latent": 64,
+    "hidden": [512, 512],
+    "activation": "elu",
+    "iterations": ITERATIONS,
+    "samples": SAMPLES,
+}
+
+
+def compute(full):
+    results = {"iterations": ITERATIONS, "panels": {}}
+    for name in ("mnist", "omniglot", "glyphs"):
+        try:
+            images = savi.data.load(name)
+        except savi.InputError as error:
+            print(f"left out: {error}")
+            continue
+        if not full:
+            images = images._replace(train=images.train[:5000])
+        model, method = build("iterative:gradient", SIZES)
+        trained = savi.fit(model, method, images, 100 if full else 8, batch=64, learning_rate=5e-4)
+        x = savi.data.binarize(images.test[:200], np.random.default_rng(0))
+        path = method.path(model, trained.theta, trained.phi, x, np.random.default_rng(1))
+        means = model.decoder.mean(trained.theta, path[:, :SHOWN, : model.latent_dim])
+        losses = [neg_elbo(model, trained.theta, lam, x, np.random.default_rng(2)).mean() for lam in path]
+        results["panels"][name] = {
+            "data": images.name,
+            "images": x[:SHOWN].astype(int).tolist(),
+            "means": np.rint(100 * means).astype(int).tolist(),
+            "neg_elbo": np.round(np.array(losses, float), 2).tolist(),
+        }
+    return results
+
+
+def draw(results):
+    panels, columns = results["panels"], results["iterations"] + 2
+    rows = sum(len(panel["images"]) for panel in panels.values())
+    fig = plots.plt.figure(figsize=(0.62 * columns + 1.1, 0.62 * rows + 0.9 * len(panels)))
+    heights = [len(panel["images"]) + 1.0 for panel in panels.values()]
+    for sub, (name, panel) in zip(np.atleast_1d(fig.subfigures(len(panels), 1, height_ratios=heights)), panels.items()):
+        axes = sub.subplots(len(panel["images"]), columns)
+        sub.subplots_adjust(left=0.02, right=0.98, top=0.84, bottom=0.02, wspace=0.06, hspace=0.06)
+        for i, image in enumerate(panel["images"]):
+            for t in range(columns):
+                ax, last = axes[i, t], t == columns - 1
+                pixels = 100 * np.array(image) if last else np.array(panel["means"][t][i])
+                ax.imshow(pixels.reshape(28, 28), cmap="gray_r", vmin=0, vmax=100, interpolation="nearest")
+                ax.set(xticks=[], yticks=[])
+                ax.spines[:].set_color("#D55E00" if last else "0.8")
+                if i == 0:
+                    ax.set_title("data" if last else f"t = {t}\n{panel['neg_elbo'][t]:.0f}", fontsize=8)
+        sub.suptitle(f"{name}: reconstructions after t iterations; below t, the mean test −ELBO (nats)", fontsize=10)
+    return fig
+
+
+def report(results):
+    return "\n".join(f"{name}: {panel['neg_elbo']}" for name, panel in results["panels"].items())
+
+
+if __name__ == "__main__":
+    plots.script(__file__, compute, draw, report)

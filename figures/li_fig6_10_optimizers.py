@@ -1,0 +1,136 @@
+"""Iterative inference against the optimizers of variational EM: [LI] Figures 6 and 10.
+
+    python figures/li_fig6_10_optimizers.py           trains one model and runs all optimizers (about eight minutes)
+    python figures/li_fig6_10_optimizers.py --full    200 epochs on all of MNIST's images
+    python figures/li_fig6_10_optimizers.py --draw    draws the picture again from the JSON
+
+One model, decoder 64-512-512-784 (ELU, Bernoulli) on MNIST, trained with an iterative inference model that encodes
+gradients, 16 iterations. On the same test images, all from the prior: the mean -ELBO against iterations and against
+seconds for the iterative model and for SGD, momentum, RMSProp and Adam, each at the step size of the source's grid
+whose -ELBO after 300 iterations is lowest on validation images. Everybody's gradients have the same number of noise samples.
+Seconds are those of inference alone, batch of 100 images, on two cores; the curves show medians of five runs' steps.
+"""
+
+import time
+
+import numpy as np
+
+import savi
+from savi import plots
+from savi.compare import DEFAULTS, build
+from savi.evaluate import neg_elbo
+from savi.optimizers import OPTIMIZERS
+from savi.svi import STEP_SIZES
+
+ITERATIONS, SAMPLES, LAST, TIMED_BATCH = 16, 5, 300, 100
+SHOWN = [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 40, 60, 80, 100, 150, 200, 250, 300]
+
+
+def compute(full):
+    images = savi.data.first_present("mnist", "glyphs")
+    sizes = {"latent": 64, "hidden": [512, 512], "activation": "elu", "iterations": ITERATIONS, "samples": SAMPLES}
+    model, method = build("iterative:gradient", DEFAULTS | sizes)
+    trained = savi.fit(model, method, images, 200 if full else 12, batch=64, learning_rate=5e-4)
+    at = model, trained.theta, trained.phi
+    valid, test = (
+        savi.data.binarize(part, np.random.default_rng(i))
+        for i, part in enumerate((images.valid[:100], images.test[:300]))
+    )
+    results = {"data": images.name, "iterations": SHOWN, "curves": {"iterative": _curve(method, *at, test)}, "grid": {}}
+    for name, optimizer in OPTIMIZERS.items():
+        grid = {a: _ends(savi.VariationalEM(optimizer(a), samples=SAMPLES), *at, valid) for a in STEP_SIZES}
+        best = min(grid, key=grid.get)
+        results["grid"][name] = grid
+        results["curves"][name] = _curve(savi.VariationalEM(optimizer(best), samples=SAMPLES), *at, test) | {
+            "step_size": best
+        }
+        print(f"{name:<10} {best}", grid, flush=True)
+    return results
+
+
+def _ends(method, model, theta, phi, x):
+    """-ELBO after LAST iterations; infinite where it is not a number."""
+    with np.errstate(all="ignore"):
+        lam = method.infer(model, theta, phi, x, np.random.default_rng(0), LAST)
+        loss = neg_elbo(model, theta, lam, x, np.random.default_rng(1)).mean()
+    return round(float(loss), 2) if np.isfinite(loss) else float("inf")
+
+
+def _curve(method, model, theta, phi, x):
+    """{"neg_elbo": [...] at the SHOWN iterations, "seconds": [...]}."""
+    rng, f = np.random.default_rng(0), model.objective(theta, x)
+    lam = method.start(model, theta, phi, x, rng)
+    noise = (model.draw_noise(rng, SAMPLES, len(x), theta.dtype) for _ in range(LAST))
+    lams = {0: lam} | {t: lam for t, lam in enumerate(method.walk(f, phi, lam, noise), 1) if t in SHOWN}
+    losses = [float(neg_elbo(model, theta, lams[t], x, np.random.default_rng(1)).mean()) for t in SHOWN]
+    few, many = (
+        _seconds(method, model, theta, phi, x[:TIMED_BATCH], 10),
+        _seconds(method, model, theta, phi, x[:TIMED_BATCH], 60),
+    )
+    each = (many - few) / 50
+    return {
+        "neg_elbo": np.round(losses, 3).tolist(),
+        "seconds": [round(max(few - 10 * each, 0) * (t > 0) + each * t, 5) for t in SHOWN],
+    }
+
+
+def _seconds(method, model, theta, phi, x, steps):
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        method.infer(model, theta, phi, x, np.random.default_rng(0), steps)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))
+
+
+LOOKS = {
+    "iterative": ("#009E73", "P", "-"),
+    "sgd": ("#000000", "o", ":"),
+    "momentum": ("#E69F00", "s", "--"),
+    "rmsprop": ("#0072B2", "^", "-."),
+    "adam": ("#D55E00", "D", "--"),
+}
+
+
+def draw(results):
+    fig, axes = plots.figure(columns=2, width=4.8, height=3.9)
+    for name, curve in results["curves"].items():
+        colour, marker, dash = LOOKS[name]
+        label = "iterative inference model" if name == "iterative" else f"{name}, step size {curve['step_size']}"
+        for ax, x in zip(axes, (results["iterations"], curve["seconds"])):
+            ax.plot(
+                x,
+                curve["neg_elbo"],
+                color=colour,
+                marker=marker,
+                linestyle=dash,
+                label=label,
+                markersize=4,
+                linewidth=1.5,
+            )
+    best = min(min(curve["neg_elbo"]) for curve in results["curves"].values())
+    start = results["curves"]["iterative"]["neg_elbo"][0]
+    for ax in axes:
+        ax.set_ylim(best - 0.03 * (start - best), start + 0.03 * (start - best))
+    axes[0].set(xlabel="iterations", ylabel="test −ELBO (nats per image)")
+    axes[0].set_xscale("symlog", linthresh=1)
+    axes[0].set_xticks([0, 1, 3, 10, 30, 100, 300], ["0", "1", "3", "10", "30", "100", "300"])
+    axes[0].axvline(16, color="0.6", linewidth=1)
+    axes[0].text(16.5, best + 0.93 * (start - best), "trained on 16", fontsize=7.5, color="0.35")
+    axes[1].set(xlabel="seconds for 100 images", xscale="log")
+    axes[0].legend(frameon=False, fontsize=8)
+    return fig
+
+
+def report(results):
+    at = {t: results["iterations"].index(t) for t in (1, 5, 16, 100, 300)}
+    return "\n".join(
+        f"{name:<10}"
+        + "".join(f"  {t}: {curve['neg_elbo'][i]:.2f}" for t, i in at.items())
+        + f"  {curve['seconds'][-1]:.2f} s"
+        for name, curve in results["curves"].items()
+    )
+
+
+if __name__ == "__main__":
+    plots.script(__file__, compute, draw, report)

@@ -1,0 +1,132 @@
+"""What all inference methods share: two verbs, settings, noise, and the cutting of batches.
+
+    method.infer(model, theta, phi, x, rng)       x -> lam, at test time: `start`, then as many steps of `walk` as asked for
+    method.gradient(model, theta, phi, x, rng)    x -> loss (B,), d_theta (P,), d_phi (Q,), in training
+
+A method says where lam_0 comes from (`start`), how lam moves (`walk`) and what its gradients are (`_gradient`). The rooms
+above this one are the methods; training, evaluation, comparison and plots know nothing of them but these verbs.
+"""
+
+from collections import deque
+
+import numpy as np
+
+from . import threads
+from .files import InputError, expect
+
+
+class InferenceMethod:
+    """The base of all methods. steps K >= 0 in training; samples S: noise samples in each evaluation of the loss."""
+
+    name = "method"
+    size = 0  # of phi
+    divisible = True  # a batch may be cut in parts that are worked out side by side
+
+    def __init__(self, steps, samples):
+        expect("steps", steps, steps >= 0 and steps % 1 == 0, "a whole number >= 0")
+        expect("samples", samples, samples >= 1 and samples % 1 == 0, "a whole number >= 1")
+        self.steps, self.samples = int(steps), int(samples)
+
+    def __repr__(self):
+        """Every setting, so that equal texts mean equal methods."""
+        return (
+            f"{type(self).__name__}({', '.join(f'{name}={_text(value)}' for name, value in self.settings().items())})"
+        )
+
+    def settings(self):
+        """{name: value} of all that distinguishes this method from another of its kind."""
+        return {"steps": self.steps, "samples": self.samples}
+
+    @property
+    def training_steps(self):
+        """K in training."""
+        return self.steps
+
+    def init(self, rng, dtype=np.float64):
+        """Initial phi (Q,)."""
+        return np.zeros(0, dtype)
+
+    def start(self, model, theta, phi, x, rng):
+        """lam_0 (B, n)."""
+        raise NotImplementedError
+
+    def walk(self, f, phi, lam, noise):
+        """Yields lam_1, lam_2, ... from lam (B, n): a step for each entry (S, B, D) of noise; f is an objective."""
+        raise NotImplementedError
+
+    def infer(self, model, theta, phi, x, rng, steps=None):
+        """lam (B, n) for x (B, M) after `steps` steps from lam_0 (the method's own K when None); fresh noise in each."""
+        x = np.asarray(x)
+        lam = self.start(model, theta, phi, x, rng)
+        steps = self.steps if steps is None else steps
+        noise = (model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps))
+
+        def part(rows, noise):
+            noise = (e[:, rows] for e in noise)
+            return last(self.walk(model.objective(theta, x[rows]), phi, lam[rows], noise), lam[rows])
+
+        rows = self._parts(model, x)
+        arguments = list(zip(rows, threads.tee(noise, len(rows))))
+        return np.concatenate(threads.side_by_side(lambda a: part(*a), arguments))
+
+    def path(self, model, theta, phi, x, rng, steps=None):
+        """lam_0, lam_1, ..., (steps + 1, B, n): what `infer` goes through."""
+        x = np.asarray(x)
+        lam = self.start(model, theta, phi, x, rng)
+        steps = self.steps if steps is None else steps
+        noise = (model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps))
+        return np.array([lam, *self.walk(model.objective(theta, x), phi, lam, noise)])
+
+    def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
+        """loss f(lam_K) (B,), d_theta (P,), d_phi (Q,); the gradients are sums over the batch.
+
+        noise: (K + 1, S, B, D), K inner steps and the final loss (K = 0 for the VAE), or None to draw it from rng.
+        beta: the weight of the KL term [E4]. Raises InputError on a shape mismatch or an x outside the support.
+        """
+        x = np.asarray(x)
+        noise = self._noise(model, theta, x, rng, noise)
+
+        def part(rows):
+            return self._gradient(model, theta, phi, x[rows], [e[:, rows] for e in noise], beta, rng)
+
+        loss, d_theta, d_phi = zip(*threads.side_by_side(part, self._parts(model, x)))
+        return np.concatenate(loss), _total(d_theta), _total(d_phi)
+
+    def _gradient(self, model, theta, phi, x, noise, beta, rng):
+        """`gradient` of a part of the batch: the method itself."""
+        raise NotImplementedError
+
+    def _parts(self, model, x):
+        """The batch as slices for threads to work on."""
+        if not (self.divisible and getattr(model, "divisible", False)):
+            return [slice(None)]
+        return threads.parts(len(x), model.size * self.samples)
+
+    def _noise(self, model, theta, x, rng, noise):
+        """The given noise (K + 1, S, B, D), checked, or a fresh draw."""
+        if noise is None:
+            return [model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(self.training_steps + 1)]
+        if len(noise) != self.training_steps + 1 or any(np.ndim(e) != 3 or np.shape(e)[1] != len(x) for e in noise):
+            raise InputError(
+                f"noise has shape {np.shape(noise)}; {self.training_steps} inner steps, the final loss and a batch of "
+                f"{len(x)} need ({self.training_steps + 1}, S, {len(x)}, D)"
+            )
+        return noise
+
+
+def last(items, default):
+    """The last of items, or the default where there are none."""
+    kept = deque(items, maxlen=1)
+    return kept[0] if kept else default
+
+
+def _total(vectors):
+    """The sum of the parts' vectors, in the memory of the first."""
+    for vector in vectors[1:]:
+        vectors[0][...] += vector
+    return vectors[0]
+
+
+def _text(value):
+    """A setting as text, arrays in full."""
+    return repr(value.tolist() if isinstance(value, np.ndarray) else value)
