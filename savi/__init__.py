@@ -1,31 +1,33 @@
 """savi: semi-amortized variational inference in NumPy, with autograd as its judge.
 
 The rooms, lower ones first; lower rooms know nothing of upper ones:
-files, memory, blas, threads, gaussian, likelihoods, nets, highway, decoders, model, reference, hvp, optimizers, inference,
-svi, amortized, semi_amortized, iterative, evaluate, checkpoints, train, glyphs, sources, data, plots, testing, compare.
+files, memory, blas, threads, gaussian, likelihoods, nets, highway, decoders, lstm, sequences, model, reference, hvp,
+optimizers, inference, svi, amortized, semi_amortized, iterative, evaluate, quadrature, checkpoints, train, glyphs, sources,
+data, synthetic, plots, testing, compare.
 """
 
 import importlib
 
 from .amortized import VAE
-from .decoders import MLPDecoder
+from .decoders import FixedDecoder, MLPDecoder
 from .evaluate import evaluate
 from .files import InputError
 from .gaussian import AnalyticKL, PointMass, SampledKL
 from .highway import HighwayMLP
 from .iterative import Iterative
-from .likelihoods import Bernoulli, Gaussian, Multinomial
+from .likelihoods import Bernoulli, Categorical, Gaussian, Multinomial
 from .model import LatentGaussianModel
 from .nets import MLP
 from .semi_amortized import SAVAE, VAESVI
+from .sequences import LSTMDecoder, LSTMEncoder
 from .svi import SVI, VariationalEM
 from .train import fit
 
 __version__ = "0.1.0"
 __all__ = [
-    "MLP", "SAVAE", "SVI", "VAE", "VAESVI", "AnalyticKL", "AutogradModel", "Bernoulli", "Gaussian", "HighwayMLP", "InputError",
-    "Iterative", "LatentGaussianModel", "MLPDecoder", "Multinomial", "PointMass", "SampledKL", "VariationalEM", "data",
-    "evaluate", "fit", "hvp", "iterative", "optimizers", "plots", "reference", "testing",
+    "MLP", "SAVAE", "SVI", "VAE", "VAESVI", "AnalyticKL", "AutogradModel", "Bernoulli", "Categorical", "FixedDecoder",
+    "Gaussian", "HighwayMLP", "InputError", "Iterative", "LSTMDecoder", "LSTMEncoder", "LatentGaussianModel", "MLPDecoder",
+    "Multinomial", "PointMass", "SampledKL", "VariationalEM", "data", "evaluate", "fit", "hvp", "iterative", "optimizers", "plots", "reference", "testing",
 ]  # fmt: skip
 
 _LAZY = ("compare", "data", "hvp", "optimizers", "plots", "reference", "testing")  # rooms that load more than NumPy

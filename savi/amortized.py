@@ -11,7 +11,8 @@ from .svi import AscentMethod
 
 
 class AmortizedMethod(AscentMethod):
-    """What every method with an encoder shares: lam_0 = enc(x; phi). encoder: an MLP from M to lam's width (2D)."""
+    """What every method with an encoder shares: lam_0 = enc(x; phi). encoder: from x to lam's width (2D): an MLP, or for
+    sequences an LSTMEncoder."""
 
     def __init__(self, encoder, steps, step_size, momentum, clip, samples):
         super().__init__(steps, step_size, momentum, clip, samples)
@@ -26,14 +27,10 @@ class AmortizedMethod(AscentMethod):
 
     def encode(self, model, phi, x):
         """lam_0 = enc(x; phi) (B, n), and the record from which `encoder_grad` takes d phi."""
-        if (
-            phi.shape != (self.size,)
-            or self.encoder.sizes[-1] != model.lam_size
-            or np.shape(x)[1:] != self.encoder.sizes[:1]
-        ):
+        if phi.shape != (self.size,) or self.encoder.outputs != model.lam_size:
             raise InputError(
-                f"the encoder {self.encoder!r} maps (B, {self.encoder.sizes[0]}) to (B, {self.encoder.sizes[-1]}) with "
-                f"{self.size} parameters; got x of shape {np.shape(x)}, lam of width {model.lam_size} and phi of shape {phi.shape}"
+                f"the encoder {self.encoder!r} has {self.size} parameters and {self.encoder.outputs} outputs; got phi of "
+                f"shape {phi.shape} and lam of width {model.lam_size}"
             )
         record = self.encoder.record(phi, np.asarray(x).astype(phi.dtype, copy=False))
         return record.output.copy(), record

@@ -44,6 +44,8 @@ def _blocks(m, width, axis):
 @functools.cache
 def _width(rows, inner, columns, turned):
     """Columns in a block: the most that divide `columns` and leave a product small enough; 0: do not cut."""
+    if rows * inner == 0:
+        return 0
     most = UNPACKED // (rows * inner)
     if turned:
         most, least = min(most, UNPACKED_OUTPUTS // rows), 8

@@ -3,6 +3,7 @@
     decoder.given(theta, x) -> p
     p.forward(z)             an evaluation at z (S, B, D); p.log_px(record) is log p(x | z), (S, B), before backward
     p.backward(record)       d log p(x | z) / dz = J^T e_x, (S, B, D); completes the record
+    p.samples(record)        S
     p.residual(record)       x - E[x | z], (S, B, M): e_x in data space; instead of backward, or after it
     p.tangent(record, z_dot)   R{backward} (S, B, D) and the tangent record that theta's Hessian product needs
     p.param_sum()            a sum of gradients of log p(x | z) with respect to theta, over any number of records
@@ -26,7 +27,7 @@ class MLPDecoder:
         self.net, self.likelihood = net, likelihood
         self.latent_dim = net.sizes[0]
         self.data_dim = likelihood.data_dim(net.sizes[-1])
-        self.size = net.size + likelihood.size(self.data_dim)
+        self.size = self.work = net.size + likelihood.size(self.data_dim)  # work: multiplications of one pass
 
     def __repr__(self):
         return f"MLPDecoder({self.net!r}, {self.likelihood!r})"
@@ -47,14 +48,14 @@ class MLPDecoder:
     def given(self, theta, x, keep=1, once=False):
         """p(x | z; theta) as a function of z. keep: how many records the caller will hold at a time; once: it will be
         evaluated once only, so that nothing need be prepared for the next time."""
-        return _Given(self, theta, x, keep, once)
+        return GivenX(self, theta, x, keep, once)
 
     def mean(self, theta, z):
         """E[x | z] (..., M), for pictures of reconstructions; z (..., D)."""
         return self.likelihood.mean(self.net(theta[: self.net.size], z), theta[self.net.size :])
 
 
-class _Given:
+class GivenX:
     """p(x | z; theta) at fixed theta and x; the verbs are in the module's docstring."""
 
     def __init__(self, decoder, theta, x, keep, once):
@@ -74,6 +75,9 @@ class _Given:
             n = -(-self.keep * rows // ROWS_PER_BLOCK)  # blocks needed, rounded up
             block = self._blocks[rows, dtype] = self.net.block(rows, dtype, slots=-(-self.keep // n))
         return block.next_record()
+
+    def samples(self, record):
+        return len(record.output) // len(self.x)
 
     def _by_example(self, array):
         """(S * B, n) as (S, B, n)."""
@@ -105,22 +109,23 @@ class _Given:
 
     def tangent(self, record, z_dot):
         dot = record.block.tangent_record(record.slot)
-        dot.x[...] = z_dot.reshape(dot.x.shape)
+        self._by_example(dot.x)[...] = z_dot
         out_dot = self._by_example(self.net.tangent(self.layers, record, dot))
         self.likelihood.tangent(self._by_example(record.output), record.kept, self.x, self.eta, out_dot)
         return self._by_example(self.net.tangent_backward(self.transposed, record, dot)), dot
 
-    def param_sum(self):
-        return _DecoderSum(self)
+    def param_sum(self, dtype=None):
+        """The sum; of another dtype for records of complex numbers."""
+        return _DecoderSum(self, dtype or self.dtype)
 
 
 class _DecoderSum:
     """sum_r w_r d log p(x | z_r) / d theta, (P,); a weight is a number or one per row (S * B,)."""
 
-    def __init__(self, p):
+    def __init__(self, p, dtype):
         self.likelihood, self.eta = p.likelihood, p.eta
-        self.net_sum = ParamSum(p.net, p.dtype)
-        self.eta_total = np.zeros_like(p.eta)
+        self.net_sum = ParamSum(p.net, dtype)
+        self.eta_total = np.zeros(p.eta.shape, dtype)
 
     def add(self, record, weight=1.0):
         self.net_sum.add(record, weight)
@@ -138,3 +143,51 @@ class _DecoderSum:
     def value(self):
         net = self.net_sum.value()
         return np.concatenate([net, self.eta_total]) if len(self.eta) else net
+
+
+class FixedDecoder:
+    """p(x | z) with parameters that are known, a simulator's for example: nothing is learned, theta is empty.
+
+    decoder: any; theta (P,): its parameters.
+    """
+
+    size = 0
+
+    def __init__(self, decoder, theta):
+        self.decoder, self.theta = decoder, theta
+        self.likelihood, self.latent_dim, self.data_dim = decoder.likelihood, decoder.latent_dim, decoder.data_dim
+        self.work = decoder.work
+
+    def __repr__(self):
+        return f"FixedDecoder({self.decoder!r}, theta of norm {np.linalg.norm(self.theta):.9g})"
+
+    def init(self, rng, dtype=np.float64):
+        return np.zeros(0, dtype)
+
+    def check(self, theta, x):
+        if theta.shape != (0,):
+            raise InputError(f"theta has shape {theta.shape}; {self!r} needs (0,)")
+        self.decoder.check(self.theta, x)
+
+    def given(self, theta, x, keep=1, once=False):
+        p = self.decoder.given(self.theta.astype(theta.dtype), x, keep, once)
+        p.param_sum = lambda dtype=None: _NoSum(dtype or p.dtype)
+        return p
+
+    def mean(self, theta, z):
+        return self.decoder.mean(self.theta, z)
+
+
+class _NoSum:
+    """The sum of empty vectors."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+
+    def add(self, *record):
+        pass
+
+    add_tangent = add
+
+    def value(self):
+        return np.zeros(0, self.dtype)

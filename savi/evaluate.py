@@ -139,6 +139,11 @@ def bits_per_dim(nats, data_dim):
     return nats / (data_dim * np.log(2))
 
 
+def perplexity(nats, tokens):
+    """exp of the nats per token: nats (N,) for sequences of so many tokens, a number or (N,)."""
+    return float(np.exp(np.sum(nats) / np.sum(np.broadcast_to(tokens, np.shape(nats)))))
+
+
 def evaluate(model, method, theta, phi, x, rng, steps=None, samples=10, iw_samples=0, gap_examples=0):
     """A summary of a method on x (N, M), as a dict of means over the examples, in nats.
 

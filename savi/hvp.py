@@ -37,6 +37,13 @@ def complex_step(f, evaluation, v, r=COMPLEX_STEP):
     if not isinstance(evaluation, Evaluation):
         raise InputError("the complex step needs closed forms that take complex numbers; an AutogradModel has none")
     moved = f.gradient(evaluation.lam + 1j * r * v, evaluation.noise)
+    if not _has_tangent(f):
+
+        def theta(weight):
+            total = f.theta_sum(moved.d_lam.dtype).add(moved, weight).value()
+            return (total.imag / r).astype(f.theta.dtype)
+
+        return Product(moved.d_lam.imag / r, [(theta, None, 1.0)])
     record, dot = evaluation.record, evaluation.record.block.tangent_record(evaluation.record.slot)
     for part, moved_part in zip(dot.inputs + dot.deltas, moved.record.inputs + moved.record.deltas):
         np.divide(moved_part.imag, r, out=part)
@@ -48,7 +55,7 @@ def exact(f, evaluation, v):
 
     A decoder of yours that has no `tangent` gets central differences instead.
     """
-    if isinstance(evaluation, Evaluation) and getattr(f.given_x, "tangent", None) is None:
+    if isinstance(evaluation, Evaluation) and not _has_tangent(f):
         return central_difference(f, evaluation, v, r=scaled_step(1e-5))
     return f.hvp(evaluation, v)
 
@@ -100,6 +107,10 @@ def scaled_step(r):
         return r * (1 + np.linalg.norm(lam, axis=1)) / np.where(length > 0, length, 1)
 
     return step
+
+
+def _has_tangent(f):
+    return getattr(f.given_x, "tangent", None) is not None
 
 
 def _per_example(r, lam, v):

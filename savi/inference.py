@@ -100,7 +100,7 @@ class InferenceMethod:
         """The batch as slices for threads to work on."""
         if not (self.divisible and getattr(model, "divisible", False)):
             return [slice(None)]
-        return threads.parts(len(x), model.size * self.samples)
+        return threads.parts(len(x), model.work * self.samples)
 
     def _noise(self, model, theta, x, rng, noise):
         """The given noise (K + 1, S, B, D), checked, or a fresh draw."""

@@ -90,9 +90,9 @@ ENCODINGS = {"gradient": Gradient, "error": Error, "data": Data}
 
 
 def _decoder(model, encoding):
-    if not hasattr(model, "decoder"):
+    if getattr(getattr(model, "decoder", None), "data_dim", None) is None:
         raise InputError(
-            f"the encoding {encoding!r} needs a model with a decoder; an AutogradModel has Gradient() alone"
+            f"the encoding {encoding!r} needs a decoder of vectors x (B, M); an AutogradModel or sequences have Gradient() alone"
         )
     return model.decoder
 

@@ -1,4 +1,4 @@
-"""What a decoder's outputs say about x: Bernoulli, Gaussian, Multinomial.  [E7]-[E9]
+"""What a decoder's outputs say about x: Bernoulli, Gaussian, Multinomial, Categorical.  [E7]-[E10]
 
 `out` (..., O) are the outputs of the decoder's network; x (B, M) broadcasts against them; `eta` (E,) are the
 likelihood's own parameters (a Gaussian's log variance), the last entries of theta. Every likelihood says
@@ -123,6 +123,55 @@ class Multinomial(_Likelihood):
         out_dot -= (expected * out_dot).sum(axis=-1, keepdims=True) / n
         out_dot *= -expected
         return out_dot
+
+
+class Categorical(_Likelihood):
+    """x one of V tokens at each place, negative where there is none; out (..., V) are logits a: log softmax(a)_x.  [E10]
+
+    x (...,) broadcasts against out's leading axes, which log_prob keeps: (...,). A place without a token has log_prob 0.
+    """
+
+    def check(self, x):
+        _require(x, "Categorical", "whole numbers", lambda: np.all(x == np.floor(x)))
+
+    def log_prob(self, out, x, eta=None):
+        top = out.real.max(axis=-1, keepdims=True)
+        log_sum = np.log(np.exp(out - top).sum(axis=-1))
+        return np.where(x >= 0, _chosen(out, x) - top[..., 0] - log_sum, 0)
+
+    def mean(self, out, eta=None):
+        """softmax(a), (..., V)."""
+        return Multinomial().mean(out)
+
+    def error(self, out, x, eta=None):
+        out -= out.real.max(axis=-1, keepdims=True)
+        np.exp(out, out=out)
+        out *= np.where(x >= 0, -1 / out.sum(axis=-1), 0)[..., None]  # -softmax(a)
+        _add_chosen(out, x, x >= 0)
+        return out, None
+
+    def tangent(self, error, kept, x, eta, out_dot):
+        chosen = np.where(x >= 0, _chosen(out_dot, x), 0)
+        expected = chosen - np.einsum("...v,...v->...", error, out_dot)  # softmax(a) . out_dot
+        out_dot -= expected[..., None]
+        chosen = np.where(x >= 0, _chosen(out_dot, x), 0)
+        out_dot *= error
+        _add_chosen(out_dot, x, -chosen)  # where error is 1 - softmax(a), not -softmax(a)
+        return out_dot
+
+
+def _chosen(a, x):
+    """a[..., x] (...,)."""
+    return a.reshape(-1, a.shape[-1])[_places(a, x)].reshape(a.shape[:-1])
+
+
+def _add_chosen(a, x, values):
+    """a[..., x] += values."""
+    a.reshape(-1, a.shape[-1])[_places(a, x)] += np.broadcast_to(values, a.shape[:-1]).ravel()
+
+
+def _places(a, x):
+    return np.arange(a.size // a.shape[-1]), np.broadcast_to(x, a.shape[:-1]).ravel()
 
 
 class Gaussian(_Likelihood):

@@ -64,6 +64,7 @@ class LatentGaussianModel:
     def __init__(self, decoder, prior=None, kl=AnalyticKL):
         self.decoder, self.kl = decoder, kl
         self.latent_dim, self.size, self.lam_size = decoder.latent_dim, decoder.size, 2 * decoder.latent_dim
+        self.work = getattr(decoder, "work", decoder.size)  # multiplications in a pass of one example
         self.prior = np.zeros(self.lam_size) if prior is None else np.asarray(prior, dtype=float)
         if self.prior.shape != (self.lam_size,):
             raise InputError(
@@ -192,6 +193,10 @@ class Objective:
         record = self.given_x.forward(sample(lam, noise))
         return -self.given_x.log_px(record).mean(axis=0), self.kl.value(lam, self.prior, noise)
 
+    def log_px(self, z):
+        """log p(x | z) (S, B) at z (S, B, D)."""
+        return self.given_x.log_px(self.given_x.forward(z))
+
     def log_weights(self, lam, noise):
         self._check(lam, noise)
         z = sample(lam, noise)
@@ -207,15 +212,15 @@ class Objective:
         h = self._difference(self.kl.hvp(e.lam, self.prior, e.noise, v), h, e.noise)
         return Product(h, [(e.record, dot, 1.0)])
 
-    def theta_sum(self):
-        return ThetaSum(self.given_x)
+    def theta_sum(self, dtype=None):
+        return ThetaSum(self.given_x, dtype)
 
 
 class ThetaSum:
     """sum_i w_i (d f / d theta of evaluation i, or H_{theta,lam} v of product i), (P,); see nets.ParamSum."""
 
-    def __init__(self, given_x):
-        self.sum, self.batch = given_x.param_sum(), len(given_x.x)
+    def __init__(self, given_x, dtype=None):
+        self.given_x, self.sum = given_x, given_x.param_sum(dtype) if dtype else given_x.param_sum()
         self.vectors = []
 
     def add(self, term, weight=1.0):
@@ -224,7 +229,7 @@ class ThetaSum:
             if callable(record):  # from autograd: a vector (P,) as a function of the weights
                 self.vectors.append(record(w * weight))
                 continue
-            samples = record.block.rows // self.batch
+            samples = self.given_x.samples(record)
             rows = -w * weight / samples  # f is minus the mean over samples of log p(x | z)
             if not np.isscalar(rows):
                 rows = np.tile(rows, samples)

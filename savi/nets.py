@@ -103,8 +103,6 @@ class Record:
     """One evaluation, views into its block: inputs[l] (rows, in_l + 1), units[l] (rows, in_l), the same without the last
     column, and deltas[l] (rows, out_l)."""
 
-    __slots__ = ("block", "deltas", "inputs", "kept", "slot", "units")
-
     def __init__(self, block, slot):
         self.block, self.slot = block, slot
         self.inputs = [h[slot] for h in block.inputs]
@@ -131,15 +129,15 @@ class MLP:
 
     def __init__(self, sizes, activation="tanh"):
         self.sizes = tuple(int(n) for n in sizes)
-        if len(self.sizes) < 2 or min(self.sizes) < 1 or self.sizes != tuple(sizes):
+        if len(self.sizes) < 2 or self.sizes[0] < 0 or min(self.sizes[1:]) < 1 or self.sizes != tuple(sizes):
             raise InputError(
-                f"sizes is {list(sizes)}; expected at least an input and an output size, whole numbers >= 1"
+                f"sizes is {list(sizes)}; expected an input size >= 0 and at least an output size, whole numbers >= 1"
             )
         if isinstance(activation, str) and activation not in ACTIVATIONS:
             raise InputError(f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
         self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
         self.shapes = [(n + 1, m) for n, m in zip(self.sizes[:-1], self.sizes[1:])]
-        self.size = sum(n * m for n, m in self.shapes)
+        self.size, self.outputs = sum(n * m for n, m in self.shapes), self.sizes[-1]
 
     def __repr__(self):
         return f"MLP({list(self.sizes)}, {self.activation.name!r})"
@@ -168,12 +166,16 @@ class MLP:
     def block(self, rows, dtype, slots=1):
         return Block(self.shapes, slots, rows, dtype)
 
-    def forward(self, layers, record):
-        """The output (rows, out), in record.output; needs record.x."""
-        for layer, h, a in zip(layers, record.inputs, record.units[1:]):
+    def forward(self, layers, record, shift=None):
+        """The output (rows, out), in record.output; needs record.x. shift (rows, .): a constant added to the first layer."""
+        for layer, h, a in zip(layers, record.inputs, [*record.units[1:], record.output]):
             product(h, layer, out=a)
-            self.activation.apply(a)
-        return product(record.inputs[-1], layers[-1], out=record.output)
+            if shift is not None:
+                a += shift
+                shift = None
+            if a is not record.output:
+                self.activation.apply(a)
+        return record.output
 
     def backward(self, transposed, record):
         """d input (rows, in); needs d output in record.output, completes the record's deltas."""
@@ -211,7 +213,9 @@ class MLP:
         return self.record(params, x.reshape(-1, self.sizes[0])).output.reshape(*x.shape[:-1], self.sizes[-1])
 
     def record(self, params, x):
-        """The record of one forward pass on x (rows, in); its output is record.output."""
+        """The record of one forward pass on x (rows, in); its output is record.output. Raises InputError on another width."""
+        if np.ndim(x) != 2 or np.shape(x)[1] != self.sizes[0]:
+            raise InputError(f"{self!r} takes (rows, {self.sizes[0]}); got {np.shape(x)}")
         record = self.block(len(x), np.result_type(params, x)).next_record()
         record.x[...] = x
         self.forward(self.layers(params), record)

@@ -8,11 +8,14 @@ import autograd
 import autograd.numpy as np
 import numpy
 
+from .decoders import FixedDecoder
 from .files import InputError
 from .gaussian import AnalyticKL
 from .highway import HighwayMLP
 from .likelihoods import Bernoulli, Gaussian, Multinomial
 from .model import Product
+from .nets import MLP
+from .sequences import LSTMDecoder
 
 # --- the reference: every formula of model.py, decoders.py, likelihoods.py and gaussian.py, once, for autograd ---------
 
@@ -73,13 +76,75 @@ def log_prob(likelihood, out, x, eta):
     raise InputError(f"the reference knows Bernoulli, Gaussian and Multinomial; got {likelihood!r}")
 
 
+def lstm(net, params, tokens, extra=None, h=None):
+    """The states h_1, h_2, ... (a list of (..., B, H)) of an LSTM over tokens (T, B); extra (S, B, X), h_0 (S, B, H)."""
+    E, H = net.embedding, net.hidden
+    embeddings = np.reshape(params[: net.words], (-1, E))
+    W = np.reshape(params[net.words :], (-1, 4 * H))
+    sigmoid = lambda a: 0.5 * (1 + np.tanh(0.5 * a))  # noqa: E731
+    c, states = 0.0, []
+    for t in range(len(tokens)):
+        a = np.dot(embeddings[tokens[t]], W[:E]) + W[-1]
+        if extra is not None:
+            a = a + np.dot(extra, W[E : E + net.extra])
+        if h is not None:
+            a = a + np.dot(h, W[E + net.extra : -1])
+        i, f, o, g = (a[..., k * H : (k + 1) * H] for k in range(4))
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        states.append(h)
+    return states
+
+
+def sequence_log_px(decoder, theta, z, x):
+    """log p(x | z) (S, B) of token sequences x (B, T) under an LSTMDecoder.  [E10]"""
+    lstm_params, join, net = decoder.split(theta)
+    tokens = numpy.asarray(x).T.astype(int)
+    V = decoder.lstm.vocabulary
+    inputs = numpy.concatenate([numpy.full_like(tokens[:1], V), numpy.where(tokens[:-1] < 0, V, tokens[:-1])])
+    if decoder.z_at == "output":
+        states, W = lstm(decoder.lstm, lstm_params, inputs), join
+        first = decoder.net.sizes[1]
+        total = 0.0
+        for t, h in enumerate(states):
+            # the MLP's first layer sees z, and h through W_h: [h, z] [W_h; W_z]
+            D = decoder.latent_dim
+            W_z = np.reshape(net[: D * first], (D, first))
+            a = np.dot(z, W_z) + net[D * first : (D + 1) * first] + np.dot(h, W)
+            if len(decoder.net.sizes) > 2:
+                rest = MLP(decoder.net.sizes[1:], decoder.net.activation)
+                a = mlp(rest, net[(D + 1) * first :], ACTIVATIONS[decoder.net.activation.name](a))
+            total = total + _token_log_prob(a, tokens[t])
+        return total
+    h_0 = np.dot(z, join[:-1]) + join[-1]
+    states = lstm(decoder.lstm, lstm_params, inputs, z if decoder.latent_dim else None, h_0)
+    return sum(_token_log_prob(mlp(decoder.net, net, h), tokens[t]) for t, h in enumerate(states))
+
+
+def _token_log_prob(out, x):
+    """log softmax(out)_x (S, B), 0 where x is padding."""
+    out = out - np.max(out, axis=-1, keepdims=True)
+    chosen = np.sum(out * numpy.eye(out.shape[-1])[x], axis=-1)
+    return (chosen - np.log(np.sum(np.exp(out), axis=-1))) * (x >= 0)
+
+
+def _log_px(decoder, theta, z, x):
+    """log p(x | z; theta) (S, B) for any of savi's decoders."""
+    if isinstance(decoder, FixedDecoder):
+        return _log_px(decoder.decoder, decoder.theta, z, x)
+    if isinstance(decoder, LSTMDecoder):
+        return sequence_log_px(decoder, theta, z, x)
+    net = decoder.net
+    return log_prob(decoder.likelihood, mlp(net, theta[: net.size], z), x, theta[net.size :])
+
+
 def loss(model, lam, theta, x, noise, beta=1.0):
-    """-ELBO (B,) of a LatentGaussianModel with an MLPDecoder, [E2]-[E4], written for autograd."""
-    D, net = model.latent_dim, model.decoder.net
+    """-ELBO (B,) of a LatentGaussianModel, [E2]-[E4], written for autograd."""
+    D = model.latent_dim
     mu, log_var = lam[:, :D], lam[:, D:]
     mu_p, log_var_p = model.prior[:D], model.prior[D:]
     z = mu + np.exp(log_var / 2) * noise
-    log_px = log_prob(model.decoder.likelihood, mlp(net, theta[: net.size], z), x, theta[net.size :])
+    log_px = _log_px(model.decoder, theta, z, x)
     if model.kl is AnalyticKL:
         ratio = (np.exp(log_var) + (mu - mu_p) ** 2) / np.exp(log_var_p)
         kl = 0.5 * np.sum(log_var_p - log_var + ratio - 1, axis=-1)

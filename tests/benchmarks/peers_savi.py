@@ -63,7 +63,7 @@ class Peer:
             e = f.evaluate(lam[rows], noise[:, rows])
             return e.loss, e.d_lam, f.theta_sum().add(e).value()
 
-        loss, d_lam, d_theta = zip(*threads.side_by_side(part, threads.parts(len(x), self.model.size)))
+        loss, d_lam, d_theta = zip(*threads.side_by_side(part, threads.parts(len(x), self.model.work)))
         return np.concatenate(loss), np.concatenate(d_lam), sum(d_theta[1:], d_theta[0])
 
     def svi_run(self, theta, lam0, x, noise):
@@ -73,7 +73,7 @@ class Peer:
             f = self.model.objective(theta, x[rows], self.beta)
             return ascend(f, lam0[rows], [e[:, rows] for e in noise[: self.K]], self.svi.step_size, self.svi.momentum)
 
-        return np.concatenate(threads.side_by_side(part, threads.parts(len(x), self.model.size)))
+        return np.concatenate(threads.side_by_side(part, threads.parts(len(x), self.model.work)))
 
     def iterative_step(self, theta, trunk, x, noise):
         """Loss (B,), d theta, d phi of an iterative inference model's step; noise (T + 1, S, B, D)."""
@@ -118,7 +118,7 @@ class Peer:
                     nets.append(_Products(net, rows, passes, passes, passes, self.dtype, inputs=False))
                 return lambda: [net() for net in nets]
 
-            parts = [products(rows.stop - rows.start) for rows in threads.parts(batch, self.model.size)]
+            parts = [products(rows.stop - rows.start) for rows in threads.parts(batch, self.model.work)]
             whole = products(batch)
         return lambda: threads.side_by_side(lambda part: part(), parts), whole
 

@@ -1,0 +1,69 @@
+"""The synthetic experiment's data: sequences from an oracle, an LSTM decoder with random parameters.  [SA] 5.1
+
+    z ~ N(0, I), z in R^2;  h_t = LSTM(h_{t-1}, x_t), 100 units;  x_{t+1} ~ softmax(MLP([h_t, z])), 1000 tokens
+    embeddings N(0, 1);  the LSTM's weights and biases uniform on (-1, 1);  a start token
+    tanh oracle: a hidden layer of 100, weights from h (-1, 1), from z (-5, 5), to the outputs (-0.6, 0.6), biases (-1, 1)
+    affine oracle: logits affine in [h, z], weights from h (-1, 1), from z (-5, 5), biases (-1, 1)
+
+With the affine one log p(x | z) is concave in z, so that every posterior has one mode.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .files import InputError, expect
+from .sequences import LSTMDecoder
+
+VOCABULARY, LENGTH, UNITS, LATENT = 1000, 5, 100, 2
+EXAMPLES = (5000, 1000, 1000)
+LAYERS = {"tanh": (UNITS,), "affine": ()}
+
+
+class Sequences(NamedTuple):
+    """Token sequences in three parts, (N, T) whole numbers below `vocabulary`, and the oracle they come from."""
+
+    name: str
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    vocabulary: int
+    decoder: LSTMDecoder
+    theta: np.ndarray
+
+
+def load(seed=0, oracle="tanh", examples=EXAMPLES, length=LENGTH, z_range=5.0, vocabulary=VOCABULARY, units=UNITS):
+    """Sequences drawn from the oracle of that seed; the same arguments give the same numbers.
+
+    oracle: "tanh" or "affine". examples: numbers for training, validation and testing. z_range: the weights from z are
+    uniform on (-z_range, z_range). Raises InputError on an unknown oracle or sizes below 1.
+    """
+    if oracle not in LAYERS:
+        raise InputError(f"oracle is {oracle!r}; expected one of {', '.join(LAYERS)}")
+    for name, value in (("length", length), ("vocabulary", vocabulary), ("units", units), ("examples", min(examples))):
+        expect(name, value, value >= 1 and value % 1 == 0, "whole numbers >= 1")
+    layers = (units,) if oracle == "tanh" else ()
+    decoder = LSTMDecoder(vocabulary, units, units, LATENT, layers, "tanh", "output")
+    theta = draw(decoder, np.random.default_rng([seed, 0]), z_range)
+    rng, parts = np.random.default_rng([seed, 1]), []
+    for n in examples:
+        z = rng.standard_normal((n, LATENT))
+        parts.append(np.concatenate([decoder.sample(theta, z[i : i + 500], length, rng) for i in range(0, n, 500)]))
+    return Sequences(f"synthetic-{oracle}-{seed}", *parts, vocabulary, decoder, theta)
+
+
+def draw(decoder, rng, z_range=5.0):
+    """The oracle's parameters (P,)."""
+    theta = np.zeros(decoder.size)
+    lstm, from_h, net = decoder.split(theta)
+    embeddings, W = decoder.lstm.split(lstm)
+    embeddings[...] = rng.standard_normal(embeddings.shape)
+    W[...] = rng.uniform(-1, 1, W.shape)
+    from_h[...] = rng.uniform(-1, 1, from_h.shape)
+    first, *others = decoder.net.layers(net)
+    first[:-1] = rng.uniform(-z_range, z_range, first[:-1].shape)
+    first[-1] = rng.uniform(-1, 1, first[-1].shape)
+    for layer in others:
+        layer[:-1] = rng.uniform(-0.6, 0.6, layer[:-1].shape)
+        layer[-1] = rng.uniform(-1, 1, layer[-1].shape)
+    return theta

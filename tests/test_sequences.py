@@ -1,0 +1,328 @@
+"""LSTM decoders and encoders against autograd, complex steps and each other; padding, start token, language models."""
+
+import autograd
+import autograd.numpy as anp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import savi
+from savi import (
+    SAVAE,
+    SVI,
+    VAE,
+    VAESVI,
+    Categorical,
+    FixedDecoder,
+    InputError,
+    Iterative,
+    LatentGaussianModel,
+    LSTMDecoder,
+    LSTMEncoder,
+    hvp,
+    iterative,
+    reference,
+)
+from savi.lstm import LSTM
+from savi.sequences import check_tokens
+from savi.testing import assert_close, seeds
+
+KINDS = [("output", ()), ("output", (3,)), ("output", (3, 4)), ("input", ()), ("input", (3,))]
+V, E, H = 5, 2, 3
+
+
+class Point:
+    """A model of sequences of different lengths and a point to evaluate it at."""
+
+    def __init__(self, z_at, layers, seed=0, D=2, S=2, B=3, T=4, dtype=float):
+        rng = np.random.default_rng(seed)
+        self.decoder = LSTMDecoder(V, E, H, D, layers, "tanh", z_at)
+        self.model = LatentGaussianModel(self.decoder)
+        self.theta = rng.uniform(-1, 1, self.decoder.size).astype(dtype)
+        self.lam = rng.uniform(-1, 1, (B, 2 * D)).astype(dtype)
+        self.noise = rng.standard_normal((S, B, D)).astype(dtype)
+        self.x = padded(rng.integers(0, V, (B, T)), rng.integers(1, T + 1, B))
+        self.v = rng.uniform(-1, 1, self.lam.shape).astype(dtype)
+        self.beta = 0.7
+
+    def objective(self):
+        return self.model.objective(self.theta, self.x, self.beta)
+
+    def loss(self, lam, theta):
+        return reference.loss(self.model, lam, theta, self.x, self.noise, self.beta)
+
+
+def padded(x, lengths):
+    return np.where(np.arange(x.shape[1]) < lengths[:, None], x, -1)
+
+
+points = st.builds(
+    lambda kind, seed, D, S, B, T: Point(*kind, seed, D, S, B, T),
+    st.sampled_from(KINDS), seeds, st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 5),
+)  # fmt: skip
+
+
+@given(points)
+def test_loss_and_gradients_are_autograds(p):
+    f = p.objective()
+    e = f.evaluate(p.lam, p.noise)
+    total = lambda lam, theta: anp.sum(p.loss(lam, theta))  # noqa: E731
+    d_lam, d_theta = autograd.grad(total, (0, 1))(p.lam, p.theta)
+    assert_close(e.loss, p.loss(p.lam, p.theta), 1e-10, 0, "loss")
+    assert_close(e.d_lam, d_lam, 1e-9, 1e-12, "d lam")
+    assert_close(f.theta_sum().add(e).value(), d_theta, 1e-9, 1e-12, "d theta")
+
+
+@given(points, seeds)
+def test_a_sum_weighs_each_examples_gradient(p, seed):
+    f, weights = p.objective(), np.random.default_rng(seed).uniform(-1, 1, (2, len(p.x)))
+    total = f.theta_sum()
+    for w, shift in zip(weights, (0.0, 0.5)):
+        total.add(f.evaluate(p.lam + shift, p.noise), w)
+    judge = autograd.grad(
+        lambda theta: anp.sum(weights[0] * p.loss(p.lam, theta)) + anp.sum(weights[1] * p.loss(p.lam + 0.5, theta))
+    )(p.theta)
+    assert_close(total.value(), judge, 1e-9, 1e-12, "weighted d theta")
+
+
+@pytest.mark.parametrize("z_at, layers", KINDS)
+@pytest.mark.parametrize("method", ["exact", "complex", "central", "autograd"])
+def test_hessian_products_are_autograds(z_at, layers, method):
+    p = Point(z_at, layers)
+    h, h_theta = reference.hessian_products(p.loss, p.lam, p.theta, p.v)
+    f = p.objective()
+    product = hvp.product(f, f.evaluate(p.lam, p.noise), p.v, method)
+    rtol = 1e-6 if method == "central" or (method == "exact" and z_at == "input") else 1e-9
+    assert_close(product.lam, h, rtol, 1e-12, "H_ll v")
+    assert_close(f.theta_sum().add(product).value(), h_theta, rtol, 1e-12, "H_tl v")
+
+
+@pytest.mark.parametrize("z_at, layers", KINDS)
+@pytest.mark.parametrize("method", ["exact", "complex", "forward"])
+def test_a_weighted_product_weighs_each_example(z_at, layers, method):
+    p, w = Point(z_at, layers), np.array([0.5, -2.0, 1.5])
+    h_theta = reference.hessian_products(p.loss, p.lam, p.theta, w[:, None] * p.v)[1]
+    f = p.objective()
+    product = hvp.product(f, f.evaluate(p.lam, p.noise), p.v, method)
+    rtol = {"exact": 1e-6 if z_at == "input" else 1e-9, "complex": 1e-9, "forward": 1e-3}[method]
+    assert_close(f.theta_sum().add(product, w).value(), h_theta, rtol, 1e-12, "weighted H_tl v")
+
+
+@pytest.mark.parametrize("z_at, layers", KINDS)
+def test_padding_says_nothing_and_lengths_may_differ(z_at, layers):
+    p = Point(z_at, layers)
+    p.x = padded(np.abs(p.x), np.array([4, 1, 2]))
+    f = p.objective()
+    e = f.evaluate(p.lam, p.noise)
+    total = 0.0
+    for b, n in enumerate((4, 1, 2)):
+        g = p.model.objective(p.theta, p.x[b : b + 1, :n], p.beta)
+        alone = g.evaluate(p.lam[b : b + 1], p.noise[:, b : b + 1])
+        assert_close(e.loss[b], alone.loss[0], 1e-12, 0, "loss")
+        assert_close(e.d_lam[b], alone.d_lam[0], 1e-12, 1e-14, "d lam")
+        total = total + g.theta_sum().add(alone).value()
+    assert_close(f.theta_sum().add(e).value(), total, 1e-12, 1e-14, "d theta")
+
+
+@pytest.mark.parametrize("z_at, layers", KINDS)
+def test_a_token_is_predicted_from_those_before_it_and_the_probabilities_sum_to_one(z_at, layers):
+    p = Point(z_at, layers, S=1, B=1)
+    theta, z = p.theta, p.lam[:1, :2][None]
+    every = np.array(np.meshgrid(range(V), range(V), range(V))).reshape(3, -1).T
+    log_p = p.decoder.given(theta, every)
+    log_p = log_p.log_px(log_p.forward(np.repeat(z, len(every), axis=1)))
+    assert abs(np.exp(log_p).sum() - 1) < 1e-12
+
+
+@pytest.mark.parametrize("z_at", ["output", "input"])
+def test_samples_come_from_the_model(z_at):
+    decoder, rng = LSTMDecoder(3, 2, 3, 1, (4,), "tanh", z_at), np.random.default_rng(0)
+    theta, z = rng.uniform(-1, 1, decoder.size), np.full((20_000, 1), 0.7)
+    x = decoder.sample(theta, z, 2, rng)
+    every = np.array([[a, b] for a in range(3) for b in range(3)])
+    given_x = decoder.given(theta, every)
+    p = np.exp(given_x.log_px(given_x.forward(np.full((1, 9, 1), 0.7))))[0]
+    counts = np.bincount(3 * x[:, 0] + x[:, 1], minlength=9)
+    assert np.all(np.abs(counts - 20_000 * p) < 5 * np.sqrt(20_000 * p * (1 - p)))
+
+
+@pytest.mark.parametrize("z_at", ["output", "input"])
+def test_latent_size_zero_is_a_language_model(z_at):
+    decoder = LSTMDecoder(V, E, H, 0, (3,), "tanh", z_at)
+    model, x = LatentGaussianModel(decoder), padded(np.arange(12).reshape(3, 4) % V, np.array([4, 2, 3]))
+    theta = model.init(np.random.default_rng(0))
+    loss, d_theta, d_phi = SVI(steps=0).gradient(model, theta, np.zeros(0), x, np.random.default_rng(0))
+    judge = lambda theta: -reference.sequence_log_px(decoder, theta, np.zeros((1, 3, 0)), x)[0]  # noqa: E731
+    assert_close(loss, judge(theta), 1e-12, 0, "NLL")
+    assert_close(d_theta, autograd.grad(lambda theta: anp.sum(judge(theta)))(theta), 1e-9, 1e-12, "d theta")
+    assert d_phi.shape == (0,)
+
+
+# --- the encoder, and methods on sequences --------------------------------------------------------------------------------
+
+
+def encode(encoder, phi, x):
+    """The encoder in autograd: an affine map of the state after the last token."""
+    tokens = np.where(x.T < 0, encoder.lstm.vocabulary, x.T)
+    states = reference.lstm(encoder.lstm, phi[: encoder.lstm.size], tokens)
+    last = (x >= 0).sum(axis=1) - 1
+    h = sum((last == t)[:, None] * h for t, h in enumerate(states))
+    return reference.mlp(encoder.net, phi[encoder.lstm.size :], h)
+
+
+@given(seeds, st.integers(1, 4), st.integers(1, 5))
+def test_the_encoder_and_its_gradient_are_autograds(seed, B, T):
+    rng, encoder = np.random.default_rng(seed), LSTMEncoder(V, E, H, 4)
+    x, phi = padded(rng.integers(0, V, (B, T)), rng.integers(1, T + 1, B)), rng.uniform(-1, 1, encoder.size)
+    d = rng.uniform(-1, 1, (B, 4))
+    record = encoder.record(phi, x)
+    assert_close(record.output, encode(encoder, phi, x), 1e-12, 1e-13, "output")
+    judge = autograd.grad(lambda phi: anp.sum(d * encode(encoder, phi, x)))(phi)
+    assert_close(encoder.grad(phi, record, d), judge, 1e-9, 1e-12, "d phi")
+
+
+@pytest.mark.parametrize("z_at, layers", [("output", (3,)), ("output", ()), ("input", ())])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_sa_vae_on_sequences_is_autograd_through_the_loop(z_at, layers, fixed):
+    p, K, step_size, momentum = Point(z_at, layers), 3, 0.05, 0.5
+    encoder = LSTMEncoder(V, E, H, 4)
+    rng = np.random.default_rng(1)
+    phi, noise = rng.uniform(-1, 1, encoder.size), rng.standard_normal((K + 1, 2, 3, 2))
+    model, theta = p.model, p.theta
+    if fixed:
+        model, theta = LatentGaussianModel(FixedDecoder(p.decoder, p.theta)), np.zeros(0)
+    method = SAVAE(encoder, K, step_size, momentum, hvp="exact" if z_at == "output" else "complex")
+    found = method.gradient(model, theta, phi, p.x, noise=noise)
+
+    def through(theta, phi):
+        lam, v = encode(encoder, phi, p.x), 0.0
+        f = lambda lam, e: reference.loss(p.model, lam, theta, p.x, e)  # noqa: E731
+        for e in noise[:-1]:
+            v = momentum * v - autograd.grad(lambda lam: anp.sum(f(lam, e)))(lam)  # noqa: B023
+            lam = lam + step_size * v
+        return anp.sum(f(lam, noise[-1]))
+
+    d_theta, d_phi = autograd.grad(through, (0, 1))(p.theta, phi)
+    assert_close(found[2], d_phi, 1e-8, 1e-12, "d phi")
+    if fixed:
+        assert found[1].shape == (0,)
+    else:
+        assert_close(found[1], d_theta, 1e-8, 1e-12, "d theta")
+
+
+@pytest.mark.parametrize("z_at", ["output", "input"])
+def test_every_method_trains_on_sequences(z_at):
+    rng = np.random.default_rng(0)
+    model = LatentGaussianModel(LSTMDecoder(V, E, H, 2, (4,), "tanh", z_at))
+    x = padded(rng.integers(0, V, (30, 4)), rng.integers(1, 5, 30))
+    encoder = LSTMEncoder(V, E, H, 4)
+    net = iterative.network(model, [iterative.Gradient()], (6, 6))
+    methods = [
+        VAE(encoder), SVI(3), VAESVI(encoder, 3), VAESVI(encoder, 3, kl=True), SAVAE(encoder, 3),
+        Iterative(net, [iterative.Gradient()], 2, 2),
+    ]  # fmt: skip
+    for method in methods:
+        result = savi.fit(model, method, x, epochs=1, batch=10, progress=False)
+        summary = savi.evaluate(model, method, result.theta, result.phi, x, rng, iw_samples=20, gap_examples=2)
+        assert all(np.isfinite(v) for v in summary.values()), method
+
+
+def test_an_error_encoding_of_tokens_is_an_input_error():
+    model = LatentGaussianModel(LSTMDecoder(V, E, H, 2))
+    with pytest.raises(InputError, match="sequences have Gradient"):
+        iterative.network(model, [iterative.Error()])
+
+
+# --- memory, parts, dtypes, errors ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("z_at", ["output", "input"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_dtype_in_is_dtype_out(z_at, dtype):
+    p, encoder = Point(z_at, (3,), dtype=dtype), LSTMEncoder(V, E, H, 4)
+    phi = encoder.init(np.random.default_rng(0), dtype)
+    arrays = SAVAE(encoder, 2, hvp="complex").gradient(p.model, p.theta, phi, p.x, np.random.default_rng(0))
+    assert [a.dtype for a in arrays] == [dtype] * 3
+    assert p.model.init(np.random.default_rng(0), dtype).dtype == dtype
+
+
+def test_the_states_are_computed_once_for_an_inner_loop(monkeypatch):
+    p, calls = Point("output", (3,)), []
+    from savi.lstm import _Over
+
+    forward = _Over.forward
+    monkeypatch.setattr(_Over, "forward", lambda self, *a: calls.append(1) or forward(self, *a))
+    f = p.objective()
+    for _ in range(5):
+        f.gradient(p.lam, p.noise)
+    assert len(calls) == 1
+
+
+def test_a_batch_in_parts_is_the_batch(monkeypatch):
+    from savi import threads
+
+    p, encoder = Point("output", (3,), B=7), LSTMEncoder(V, E, H, 4)
+    phi, noise = encoder.init(np.random.default_rng(0)), np.random.default_rng(1).standard_normal((3, 1, 7, 2))
+    whole = SAVAE(encoder, 2).gradient(p.model, p.theta, phi, p.x, noise=noise)
+    monkeypatch.setattr(threads, "parts", lambda n, work: [slice(0, 2), slice(2, n)])
+    for a, b in zip(SAVAE(encoder, 2).gradient(p.model, p.theta, phi, p.x, noise=noise), whole):
+        assert_close(a, b, 1e-12, 1e-13, "a gradient in parts")
+
+
+@pytest.mark.parametrize(
+    "x, message",
+    [
+        (np.zeros(3), r"x has shape \(3,\)"),
+        (np.full((2, 2), 5), "values from 5 to 5; expected tokens, whole numbers below 5"),
+        (np.full((2, 2), 0.5), "expected tokens"),
+        (np.array([[-1, 2]]), "padding"),
+        (np.array([[1, -1, 2]]), "padding"),
+    ],
+)
+def test_what_is_no_sequence_of_tokens_is_an_input_error(x, message):
+    with pytest.raises(InputError, match=message):
+        check_tokens(x, V)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LSTM(0, 1, 1),
+        lambda: LSTM(2, 1, 1.5),
+        lambda: LSTMDecoder(3, 1, 1, 1, z_at="end"),
+        lambda: LatentGaussianModel(LSTMDecoder(3, 1, 1, 1)).objective(np.zeros(3), np.zeros((1, 1))),
+        lambda: LatentGaussianModel(FixedDecoder(LSTMDecoder(3, 1, 1, 1), np.zeros(9))).objective(
+            np.zeros(3), np.zeros((1, 1))
+        ),
+    ],
+)
+def test_bad_sizes_are_input_errors(make):
+    with pytest.raises(InputError):
+        make()
+
+
+# --- the likelihood ----------------------------------------------------------------------------------------------------
+
+
+@given(seeds)
+def test_the_categorical_error_and_its_tangent_are_derivatives(seed):
+    rng, likelihood = np.random.default_rng(seed), Categorical()
+    x = np.where(rng.random((4, 1, 3)) < 0.3, -1, rng.integers(0, V, (4, 1, 3)))
+    out, dot = rng.normal(0, 3, (2, 4, 2, 3, V))
+    step = 1e-20
+    value = lambda out: likelihood.log_prob(out, x).sum()  # noqa: E731
+    error, kept = likelihood.error(out.copy(), x)
+    moved, _ = likelihood.error(out + 1j * step * dot, x)
+    along = likelihood.log_prob(out + 1j * step * dot, x).imag.sum() / step
+    assert_close((error * dot).sum(), along, 1e-10, 1e-12, "the error")
+    tangent = likelihood.tangent(error.copy(), kept, x, None, dot.copy())
+    assert_close(tangent, moved.imag / step, 1e-10, 1e-12, "its tangent")
+    assert np.isfinite(value(1e4 * out))
+
+
+def test_categorical_probabilities_sum_to_one():
+    out = np.random.default_rng(0).normal(0, 3, (V,))
+    log_p = Categorical().log_prob(np.tile(out, (V, 1)), np.arange(V))
+    assert abs(np.exp(log_p).sum() - 1) < 1e-12
+    assert_close(np.exp(log_p), Categorical().mean(out), 1e-12, 0, "softmax")

@@ -1,0 +1,56 @@
+"""The oracle: its parameters, its sequences, and that its scale is the published one."""
+
+import numpy as np
+import pytest
+
+from savi import InputError, LatentGaussianModel, quadrature, synthetic
+
+SMALL = {"examples": (40, 20, 20), "vocabulary": 12, "units": 6}
+
+
+def test_the_same_seed_gives_the_same_sequences_and_another_seed_others():
+    a, b, c = (synthetic.load(seed, **SMALL) for seed in (0, 0, 1))
+    assert np.array_equal(a.train, b.train) and np.array_equal(a.theta, b.theta)
+    assert not np.array_equal(a.train, c.train) and not np.array_equal(a.theta, c.theta)
+    assert [len(part) for part in a[1:4]] == [40, 20, 20] and a.train.shape[1] == 5
+    assert a.train.min() >= 0 and a.train.max() < 12 and a.name == "synthetic-tanh-0"
+
+
+@pytest.mark.parametrize("oracle, layers", [("tanh", 2), ("affine", 1)])
+def test_parameters_are_drawn_in_the_published_ranges(oracle, layers):
+    data = synthetic.load(0, oracle, (1, 1, 1))
+    lstm, from_h, net = data.decoder.split(data.theta)
+    embeddings, W = data.decoder.lstm.split(lstm)
+    assert embeddings.shape == (1001, 100) and abs(embeddings.std() - 1) < 0.01
+    net_layers = data.decoder.net.layers(net)
+    ranges = [(W, 1), (from_h, 1), (net_layers[0][:-1], 5), (net_layers[0][-1], 1)]
+    if layers == 2:
+        ranges += [(net_layers[1][:-1], 0.6), (net_layers[1][-1], 1)]
+    for array, limit in ranges:
+        assert 0.95 * limit < np.abs(array).max() <= limit
+    assert len(net_layers) == layers
+
+
+def test_sequences_follow_the_oracle():
+    """The mean exact -log p(x) of its own sequences is its entropy, which other sequences exceed."""
+    data = synthetic.load(0, examples=(1, 1, 60))
+    model = LatentGaussianModel(data.decoder)
+    theta = data.theta.astype(np.float32)
+    own = -quadrature.log_marginal(model, theta, data.test).mean()
+    others = np.random.default_rng(0).integers(0, 1000, data.test.shape)
+    assert 17 < own < 22 and -quadrature.log_marginal(model, theta, others).mean() > own + 5
+
+
+def test_a_posterior_under_the_affine_oracle_has_one_mode():
+    data = synthetic.load(0, "affine", (1, 1, 5))
+    model = LatentGaussianModel(data.decoder)
+    axis, u = quadrature.grid(model, 0.2)
+    tables = quadrature.log_likelihoods(model, data.theta, data.test, u).reshape(5, len(axis), len(axis))
+    for a in (tables, tables.transpose(0, 2, 1)):
+        assert np.all(np.diff(a, 2, axis=1) < 1e-6)  # concave along both axes
+
+
+@pytest.mark.parametrize("change", [{"oracle": "deep"}, {"length": 0}, {"examples": (1, 0, 1)}, {"vocabulary": 1.5}])
+def test_bad_arguments_are_input_errors(change):
+    with pytest.raises(InputError):
+        synthetic.load(**({"examples": (1, 1, 1)} | change))
