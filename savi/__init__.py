@@ -27,7 +27,8 @@ __version__ = "0.1.0"
 __all__ = [
     "MLP", "SAVAE", "SVI", "VAE", "VAESVI", "AnalyticKL", "AutogradModel", "Bernoulli", "Categorical", "FixedDecoder",
     "Gaussian", "HighwayMLP", "InputError", "Iterative", "LSTMDecoder", "LSTMEncoder", "LatentGaussianModel", "MLPDecoder",
-    "Multinomial", "PointMass", "SampledKL", "VariationalEM", "data", "evaluate", "fit", "hvp", "iterative", "optimizers", "plots", "reference", "testing",
+    "Multinomial", "PointMass", "SampledKL", "VariationalEM", "data", "evaluate",
+    "fit", "hvp", "iterative", "optimizers", "plots", "reference", "testing",
 ]  # fmt: skip
 
 _LAZY = ("compare", "data", "hvp", "optimizers", "plots", "reference", "testing")  # rooms that load more than NumPy

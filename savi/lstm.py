@@ -85,7 +85,8 @@ class _Over:
         S, dtype = len(given[0]) if given else 1, np.result_type(self.dtype, *given)
         (T, B), E, X, H = self.tokens.shape, self.lstm.embedding, self.lstm.extra, self.lstm.hidden
         record = self._new_record(T * S * B, dtype)
-        u, a = record.units[0].reshape(T, S, B, -1), record.deltas[0].reshape(T, S, B, 4 * H)
+        u = record.units[0].reshape(T, S, B, -1)
+        record.gates = a = np.empty((T, S, B, 4 * H), dtype)
         a[...] = self.a_words
         u[..., :E] = self.words
         if X:
@@ -107,21 +108,23 @@ class _Over:
             np.multiply(o, record.tanh_c[t], out=h[t + 1])
         u[..., E + X :] = h[:-1].reshape(T, S, B, H)
         record.h = h[1:].reshape(T, S, B, H)
-        return record  # until `backward`, deltas hold the gates
+        return record
 
     def backward(self, record, d_h):
         """(d extra (S, B, X), d h_0 (S, B, H)) from d h (T, S, B, H); completes the record's deltas."""
         T, S, B, H = record.h.shape
-        deltas, d_h, W_back = record.deltas[0].reshape(T, S * B, -1), d_h.reshape(T, S * B, H), self.W_h.T
+        deltas, gates = record.deltas[0].reshape(T, S * B, -1), record.gates.reshape(T, S * B, -1)
+        d_h, W_back = d_h.reshape(T, S * B, H), self.W_h.T
         d_c, back = np.zeros((S * B, H), d_h.dtype), np.zeros((S * B, H), d_h.dtype)
         for t in range(T - 1, -1, -1):
-            i, f, o, g = _gates(deltas[t])
+            (i, f, o, g), (d_i, d_f, d_o, d_g) = _gates(gates[t]), _gates(deltas[t])
             d = d_h[t] + back
             d_c += d * o * (1 - record.tanh_c[t] ** 2)
-            d_i, d_f, d_g = d_c * g * i * (1 - i), d_c * record.c[t] * f * (1 - f), d_c * i * (1 - g**2)
+            d_i[...] = d_c * g * i * (1 - i)
+            d_f[...] = d_c * record.c[t] * f * (1 - f)
+            d_o[...] = d * record.tanh_c[t] * o * (1 - o)
+            d_g[...] = d_c * i * (1 - g**2)
             d_c *= f
-            o[...] = d * record.tanh_c[t] * o * (1 - o)
-            i[...], f[...], g[...] = d_i, d_f, d_g
             back = product(deltas[t], W_back, out=back)
         d_extra = deltas.sum(axis=0) @ self.W_extra.T
         return d_extra.reshape(S, B, -1), back.reshape(S, B, H)

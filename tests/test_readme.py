@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -37,6 +38,15 @@ def test_the_table_is_the_committed_runs():
     results = json.loads((ROOT / "figures" / "compare.json").read_text())
     rows = re.search(r"<!-- table -->\n(.*?)<!-- /table -->", README, re.S).group(1)
     assert rows.strip() == markdown(results).strip()
+
+
+def test_the_speed_tables_are_the_committed_benchmarks():
+    sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
+    import steps
+
+    results = json.loads((ROOT / "figures" / "benchmark.json").read_text())
+    tables = re.search(r"<!-- speed -->\n(.*?)<!-- /speed -->", README, re.S).group(1)
+    assert tables.strip() == steps.markdown(results).strip()
 
 
 def markdown(results):

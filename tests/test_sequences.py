@@ -74,6 +74,16 @@ def test_loss_and_gradients_are_autograds(p):
     assert_close(f.theta_sum().add(e).value(), d_theta, 1e-9, 1e-12, "d theta")
 
 
+@pytest.mark.parametrize("z_at, layers", KINDS)
+def test_sums_of_the_same_objective_do_not_touch_each_other(z_at, layers):
+    p = Point(z_at, layers)
+    f = p.objective()
+    e = f.evaluate(p.lam, p.noise)
+    first = f.theta_sum().add(e).value().copy()
+    f.theta_sum().add(f.evaluate(p.lam + 1, p.noise)).value()
+    assert_close(f.theta_sum().add(e).value(), first, 1e-14, 0, "the second sum")
+
+
 @given(points, seeds)
 def test_a_sum_weighs_each_examples_gradient(p, seed):
     f, weights = p.objective(), np.random.default_rng(seed).uniform(-1, 1, (2, len(p.x)))

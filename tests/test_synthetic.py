@@ -33,12 +33,12 @@ def test_parameters_are_drawn_in_the_published_ranges(oracle, layers):
 
 def test_sequences_follow_the_oracle():
     """The mean exact -log p(x) of its own sequences is its entropy, which other sequences exceed."""
-    data = synthetic.load(0, examples=(1, 1, 60))
+    data = synthetic.load(0, examples=(1, 1, 20))
     model = LatentGaussianModel(data.decoder)
     theta = data.theta.astype(np.float32)
     own = -quadrature.log_marginal(model, theta, data.test).mean()
-    others = np.random.default_rng(0).integers(0, 1000, data.test.shape)
-    assert 17 < own < 22 and -quadrature.log_marginal(model, theta, others).mean() > own + 5
+    others = np.random.default_rng(0).integers(0, 1000, (10, 5))
+    assert 16 < own < 23 and -quadrature.log_marginal(model, theta, others).mean() > own + 5
 
 
 def test_a_posterior_under_the_affine_oracle_has_one_mode():

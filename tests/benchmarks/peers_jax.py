@@ -243,3 +243,67 @@ class Peer:
         if samples % chunk:
             carry, _ = add(carry, samples // chunk, samples % chunk)
         return carry[0] + jnp.log(carry[1] / samples)
+
+
+def setup_sequences(shapes, K, dtype, alpha, gamma):
+    """The steps of the synthetic experiment; shapes: of theta's and phi's matrices, [W; b] each, embeddings first."""
+    jax.config.update("jax_enable_x64", np.dtype(dtype) == np.float64)
+    return SequencePeer(shapes, K, alpha, gamma)
+
+
+class SequencePeer:
+    """An LSTM encoder and an LSTM decoder whose output network takes z; tokens (B, T); the states are computed once."""
+
+    def __init__(self, shapes, K, alpha, gamma):
+        self.shapes, self.K, self.alpha, self.gamma = shapes, K, alpha, gamma
+        self.sequence_vae_step = compiled(functools.partial(self._step, 0))
+        self.sequence_step = compiled(functools.partial(self._step, K))
+
+    def _split(self, flat, shapes):
+        sizes = np.cumsum([n * m for n, m in shapes])[:-1]
+        return [part.reshape(shape) for part, shape in zip(jnp.split(flat, sizes), shapes)]
+
+    def _states(self, embeddings, W, tokens):
+        E, H = embeddings.shape[1], W.shape[1] // 4
+        a_words = embeddings[tokens] @ W[:E] + W[-1]
+        h = c = jnp.zeros((tokens.shape[1], H), W.dtype)
+        states = []
+        for a in a_words:
+            a = a + h @ W[E:-1]
+            i, f, o = jnp.split(sigmoid(a[:, : 3 * H]), 3, axis=1)
+            c = f * c + i * jnp.tanh(a[:, 3 * H :])
+            h = o * jnp.tanh(c)
+            states.append(h)
+        return jnp.stack(states)
+
+    def _loss(self, head, from_h, lam, tokens, noise):
+        first, last = head
+        mu, log_var = jnp.split(lam, 2, axis=1)
+        z = mu + jnp.exp(log_var / 2) * noise
+        a = from_h + (z @ first[:-1] + first[-1])[:, None]
+        log_p = jax.nn.log_softmax(jnp.tanh(a) @ last[:-1] + last[-1])
+        log_px = jnp.take_along_axis(log_p, tokens[None, :, :, None], axis=-1)[..., 0].sum(axis=1)
+        return 0.5 * jnp.sum(jnp.exp(log_var) + mu * mu - 1 - log_var, axis=1) - log_px.mean(axis=0)
+
+    def _step(self, steps, theta, phi, x, noise):
+        """Loss (B,), dL/dtheta, dL/dphi."""
+        tokens = x.T
+        inputs = jnp.concatenate([jnp.full_like(tokens[:1], self.shapes[0][0][0] - 1), tokens[:-1]])
+
+        def total(theta, phi):
+            embeddings, W, join, *head = self._split(theta, self.shapes[0])
+            words, V, out = self._split(phi, self.shapes[1])
+            lam = self._states(words, V, tokens)[-1] @ out[:-1] + out[-1]
+            from_h = self._states(embeddings, W, inputs) @ join
+
+            def step(carry, noise_k):
+                lam, v = carry
+                v = self.gamma * v - jax.grad(lambda lam: self._loss(head, from_h, lam, tokens, noise_k).sum())(lam)
+                return (lam + self.alpha * v, v), None
+
+            lam = lax.scan(step, (lam, jnp.zeros_like(lam)), noise[:steps])[0][0]
+            loss = self._loss(head, from_h, lam, tokens, noise[-1])
+            return loss.sum(), loss
+
+        (_, loss), gradients = jax.value_and_grad(total, (0, 1), has_aux=True)(theta, phi)
+        return loss, *gradients

@@ -123,6 +123,30 @@ class Peer:
         return lambda: threads.side_by_side(lambda part: part(), parts), whole
 
 
+def setup_sequences(shapes, K, dtype, alpha, gamma):
+    """The steps of the synthetic experiment; shapes: of theta's and phi's matrices, [W; b] each, embeddings first."""
+    return SequencePeer(shapes, K, alpha, gamma)
+
+
+class SequencePeer:
+    """An LSTM encoder and an LSTM decoder whose output network takes z; tokens (B, T)."""
+
+    def __init__(self, shapes, K, alpha, gamma):
+        (words, E), (_, H4), _, (D, h), _ = shapes[0]
+        decoder = savi.LSTMDecoder(words - 1, E, H4 // 4, D - 1, (h,))
+        encoder = savi.LSTMEncoder(words - 1, E, H4 // 4, 2 * (D - 1))
+        self.model, self.method = savi.LatentGaussianModel(decoder), savi.SAVAE(encoder, K, alpha, gamma)
+        self.vae = savi.VAE(encoder)
+
+    def sequence_vae_step(self, theta, phi, x, noise):
+        """Loss (B,), dL/dtheta, dL/dphi with K = 0 and the last noise."""
+        return self.vae.gradient(self.model, theta, phi, x, noise=noise[-1:])
+
+    def sequence_step(self, theta, phi, x, noise):
+        """Loss (B,), dL/dtheta, dL/dphi: Algorithm 1."""
+        return self.method.gradient(self.model, theta, phi, x, noise=noise)
+
+
 class _Products:
     """The products of one net for `rows` rows: so many passes forward and backward, and the parameter gradient of so many
     passes' rows stacked. inputs: whether a backward pass goes down to the input."""

@@ -10,7 +10,7 @@ import itertools
 import math
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, softplus
 
 NAME = "PyTorch"
 CHUNK_ROWS = 250  # decoder rows of one chunk of importance samples: few enough to stay in the cache
@@ -228,3 +228,66 @@ class Peer:
             log_w = log_px + 0.5 * (e * e - z * z + log_var).sum(2)
             total = torch.logaddexp(total, log_w.logsumexp(0))
         return total - math.log(samples)
+
+
+def setup_sequences(shapes, K, dtype, alpha, gamma):
+    """The steps of the synthetic experiment; shapes: of theta's and phi's matrices, [W; b] each, embeddings first."""
+    return SequencePeer(shapes, K, alpha, gamma)
+
+
+class SequencePeer:
+    """An LSTM encoder and an LSTM decoder whose output network takes z; tokens (B, T); the states are computed once."""
+
+    def __init__(self, shapes, K, alpha, gamma):
+        self.shapes, self.K, self.alpha, self.gamma = shapes, K, alpha, gamma
+
+    def _leaves(self, flat, shapes):
+        parts = torch.split(flat, [n * m for n, m in shapes])
+        return [part.view(shape).detach().requires_grad_() for part, shape in zip(parts, shapes)]
+
+    def _states(self, embeddings, W, tokens):
+        E, H = embeddings.shape[1], W.shape[1] // 4
+        a_words = embeddings[tokens] @ W[:E] + W[-1]
+        h = c = torch.zeros(tokens.shape[1], H, dtype=W.dtype)
+        states = []
+        for a in a_words:
+            a = torch.addmm(a, h, W[E:-1])
+            i, f, o = torch.sigmoid(a[:, : 3 * H]).chunk(3, 1)
+            c = f * c + i * torch.tanh(a[:, 3 * H :])
+            h = o * torch.tanh(c)
+            states.append(h)
+        return torch.stack(states)
+
+    def _loss(self, head, from_h, lam, tokens, noise):
+        first, last = head
+        mu, log_var = lam.chunk(2, 1)
+        z = mu + torch.exp(log_var / 2) * noise
+        a = from_h + (z @ first[:-1] + first[-1])[:, None]
+        logits = torch.tanh(a) @ last[:-1] + last[-1]
+        target = tokens.expand(len(noise), -1, -1)
+        costs = cross_entropy(logits.flatten(0, 2), target.flatten(), reduction="none").view(target.shape)
+        return 0.5 * (torch.exp(log_var) + mu * mu - 1 - log_var).sum(1) + costs.sum(1).mean(0)
+
+    def _step(self, steps, theta, phi, x, noise):
+        tokens = x.T
+        inputs = torch.cat([torch.full_like(tokens[:1], self.shapes[0][0][0] - 1), tokens[:-1]])
+        decoder, encoder = self._leaves(theta, self.shapes[0]), self._leaves(phi, self.shapes[1])
+        lam = self._states(*encoder[:2], tokens)[-1] @ encoder[2][:-1] + encoder[2][-1]
+        from_h = self._states(*decoder[:2], inputs) @ decoder[2]
+        v = torch.zeros_like(lam)
+        for k in range(steps):
+            loss = self._loss(decoder[3:], from_h, lam, tokens, noise[k])
+            (d_lam,) = torch.autograd.grad(loss.sum(), lam, create_graph=True)
+            v = self.gamma * v - d_lam
+            lam = lam + self.alpha * v
+        loss = self._loss(decoder[3:], from_h, lam, tokens, noise[-1])
+        gradients = torch.autograd.grad(loss.sum(), decoder + encoder)
+        return loss.detach(), join(gradients[: len(decoder)]), join(gradients[len(decoder) :])
+
+    def sequence_vae_step(self, theta, phi, x, noise):
+        """Loss (B,), dL/dtheta, dL/dphi with K = 0 and the last noise."""
+        return self._step(0, theta, phi, x, noise)
+
+    def sequence_step(self, theta, phi, x, noise):
+        """Loss (B,), dL/dtheta, dL/dphi: Algorithm 1 unrolled with create_graph, differentiated by autograd."""
+        return self._step(self.K, theta, phi, x, noise)

@@ -19,6 +19,7 @@ import argparse
 import importlib
 import importlib.util
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -53,6 +54,14 @@ OPERATIONS = {  # what each side calls the same thing; the first is the one that
     "iterative_step": {name: ["iterative_step"] for name in ("savi", "autograd")},
     "importance": {name: ["importance"] for name in SIDES if name != "autograd"},
 }  # fmt: skip
+TITLES = {
+    "savae_step": "SA-VAE step, K = 20",
+    "vae_step": "VAE step",
+    "svi_run": "SVI run, K = 20",
+    "importance": "importance-weighted estimate",
+    "loss_gradient": "one loss gradient",
+    "iterative_step": "iterative inference, T = 5",
+}
 
 
 # --- a side: a process that computes and times what it is told ------------------------------------------------------------
@@ -149,9 +158,9 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def serve(pipe, name, threads):
+def serve(pipe, kind, name, threads):
     """What a side's process does: answer until the pipe is closed."""
-    side = Side(name, threads)
+    side = kind(name, threads)
     while True:
         try:
             verb, *arguments = pipe.recv()
@@ -163,10 +172,10 @@ def serve(pipe, name, threads):
 class Asked:
     """A side, seen from here: asked.verb(...) is answered by its process."""
 
-    def __init__(self, name, threads):
+    def __init__(self, name, threads, kind=Side):
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
-        self._process = context.Process(target=serve, args=(other, name, threads), daemon=True)
+        self._process = context.Process(target=serve, args=(other, kind, name, threads), daemon=True)
         self._process.start()
         other.close()
 
@@ -194,23 +203,25 @@ def measure(settings, operations, names, repeats, threads, say):
             for side in sides.values():
                 side.setup(H, B, dtype)
             for operation in operations:
-                found = _operation(sides, operation, dtype, repeats)
+                variants = [(name, v) for name in sides for v in OPERATIONS[operation].get(name, ())]
+                found = measure_operation(sides, variants, dtype, repeats, floor=operation)
                 rows += [{"H": H, "B": B, "dtype": dtype, "operation": operation, **row} for row in found]
-                say(f"{dtype} H={H:<4} B={B:<4} {operation:<14}" + _line(found))
+                say(f"{dtype} H={H:<4} B={B:<4} {operation:<14}" + line(found))
         for side in sides.values():
             side.close()
     return rows
 
 
-def _operation(sides, operation, dtype, repeats):
+def measure_operation(sides, variants, dtype, repeats, floor=None):
+    """Rows {side, variant, ms, spread, error} of one operation; floor: its name, if its products are timed as well."""
     import numpy as np
 
-    variants = [(name, v) for name in sides for v in OPERATIONS[operation].get(name, ())]
     errors = _errors({key: sides[key[0]].check(key[1]) for key in variants}, dtype)
     turns = {key: lambda key=key: sides[key[0]].time(key[1]) for key in variants}
-    sides["savi"].prepare_floor(operation)
-    for which in (0, 1):
-        turns["products", ("in parts", "whole")[which]] = lambda which=which: sides["savi"].time_floor(which)
+    if floor:
+        sides["savi"].prepare_floor(floor)
+        for which in (0, 1):
+            turns["products", ("in parts", "whole")[which]] = lambda which=which: sides["savi"].time_floor(which)
     times = {key: [] for key in turns}
     for turn in turns.values():
         turn()  # not counted: compilers, caches
@@ -243,11 +254,12 @@ def _errors(results, dtype):
     return errors
 
 
-def _line(found):
+def line(found):
     best = {}
     for row in found:
         best.setdefault(row["side"], row["ms"])
-    best["products"] = min(row["ms"] for row in found if row["side"] == "products")
+    if "products" in best:
+        best["products"] = min(row["ms"] for row in found if row["side"] == "products")
     return "".join(f"  {SIDES.get(name, name)} {ms:8.2f}" for name, ms in best.items()) + "  ms"
 
 
@@ -303,15 +315,9 @@ def draw(results):
 
     from savi import plots
 
-    titles = {
-        "savae_step": "SA-VAE step, K = 20",
-        "vae_step": "VAE step",
-        "svi_run": "SVI run, K = 20",
-        "importance": "importance-weighted estimate",
-        "loss_gradient": "one loss gradient",
-    }
-    fig, axes = plots.figure(columns=len(titles), width=2.9, height=3.9)
-    for ax, (operation, title) in zip(axes, titles.items()):
+    shown = {operation: title for operation, title in TITLES.items() if ratios(results, operation)}
+    fig, axes = plots.figure(columns=len(shown), width=2.9, height=3.9)
+    for ax, (operation, title) in zip(axes, shown.items()):
         found = ratios(results, operation)
         speeds = np.array([speed for *_, speed, _ in found])
         highest = np.array([speed * floor for *_, speed, floor in found])
@@ -321,8 +327,9 @@ def draw(results):
         ax.barh(y, speeds, color=colours, hatch=hatches, edgecolor="white", height=0.7)
         ax.plot(highest, y, "|", color="black", markersize=11, markeredgewidth=1.6)
         ax.axvline(1, color="black", linewidth=1)
-        mean = np.exp(np.log(speeds).mean())
-        ax.set(title=f"{title}\ngeometric mean {mean:.2f}", xlabel="times faster than the faster peer", yticks=y)
+        ax.set(
+            title=f"{title}\ngeometric mean {mean(speeds):.2f}", xlabel="times faster than the faster peer", yticks=y
+        )
         ax.set_yticklabels([f"{H}, {B}" for H, B, *_ in found] if ax is axes[0] else [])
         ax.set_xlim(0, max(2.2, 1.05 * speeds.max()))
         ax.invert_yaxis()
@@ -348,21 +355,56 @@ def summary(results):
     for operation in OPERATIONS:
         found = ratios(results, operation)
         if found:
-            product = 1.0
-            for *_, speed, _ in found:
-                product *= speed ** (1 / len(found))
-            lines.append(f"{operation:<16}" + "".join(f"{speed:11.2f}" for *_, speed, _ in found) + f"{product:12.2f}")
+            total = mean([speed for *_, speed, _ in found])
+            lines.append(f"{operation:<16}" + "".join(f"{speed:11.2f}" for *_, speed, _ in found) + f"{total:12.2f}")
             lines.append(f"{'  to products':<16}" + "".join(f"{floor:11.2f}" for *_, floor in found))
     return "\n".join(lines)
+
+
+def markdown(results):
+    """Two tables as the README shows them: ratios of times, medians; memory and cold start."""
+    lines = [
+        "| | times faster than the faster of PyTorch and JAX: geometric mean | in the eight settings | its time, in times of its "
+        "matrix products | times faster than autograd |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for operation, title in TITLES.items():
+        found, own, slow = ratios(results, operation), {}, []
+        for row in results["rows"]:
+            setting = row["H"], row["B"], row["dtype"]
+            if row["operation"] == operation and row["variant"] == operation:
+                own.setdefault(setting, {})[row["side"]] = row["ms"]
+        slow = [ms["autograd"] / ms["savi"] for ms in own.values() if "autograd" in ms]
+        cells = ["", "", ""]
+        if found:
+            speeds, floors = [speed for *_, speed, _ in found], [floor for *_, floor in found]
+            cells = [
+                f"{mean(speeds):.2f}",
+                f"{min(speeds):.2f}–{max(speeds):.2f}",
+                f"{min(floors):.1f}–{max(floors):.1f}",
+            ]
+        cells.append(f"{min(slow):.0f}–{max(slow):.0f}" if slow else "")
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    names = [name for name in SIDES if name in results["memory_mb"]]
+    lines += ["", "| | " + " | ".join(SIDES[name] for name in names) + " |", "|---|" + "---:|" * len(names)]
+    for dtype in ("float32", "float64"):
+        cells = [f"{results['memory_mb'][name][dtype]:.0f}" for name in names]
+        lines.append(f"| memory of an SA-VAE step, H = 512, B = 128, {dtype} (MB) | " + " | ".join(cells) + " |")
+    cells = [f"{results['cold_start_s'][name]:.2f}" for name in names]
+    lines.append("| from starting Python to the first SA-VAE gradient (s) | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def mean(ratios):
+    """The geometric mean."""
+    return math.prod(ratios) ** (1 / len(ratios))
 
 
 def arguments():
     p = argparse.ArgumentParser(description="Time savi's steps beside autograd's, PyTorch's and JAX's.")
     p.add_argument("--quick", action="store_true", help="only H = 64, B = 50, three rounds; nothing is written")
     p.add_argument("--draw", action="store_true", help="draw figures/benchmark.png from figures/benchmark.json")
-    p.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of each side (default: %(default)s)"
-    )
+    p.add_argument("--threads", type=int, default=cores(), help="threads of each side (default: %(default)s)")
     p.add_argument("--repeats", type=int, default=15, help="rounds (default: %(default)s)")
     p.add_argument("--operations", nargs="+", choices=OPERATIONS, default=list(OPERATIONS), metavar="OPERATION")
     p.add_argument(
@@ -403,10 +445,8 @@ def run(options):
     settings = SETTINGS[:2] if options.quick else SETTINGS
     repeats = 3 if options.quick else options.repeats
     print(f"{', '.join(SIDES[name] for name in names)}; {options.threads} threads each", flush=True)
-    versions = {name: metadata.version(name) for name in ["numpy", *names[1:]]}
     return {
-        "machine": {"processor": _processor(), "threads": options.threads, "python": platform.python_version()}
-        | versions,
+        "machine": machine(names, options.threads),
         "settings": settings,
         "repeats": repeats,
         "memory_mb": memory(names, options.threads),
@@ -415,6 +455,17 @@ def run(options):
             settings, options.operations, names, repeats, options.threads, lambda line: print(line, flush=True)
         ),
     }
+
+
+def cores():
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def machine(names, threads):
+    """{processor, threads, versions}, for the JSON."""
+    versions = {name: metadata.version(name) for name in ["numpy", *names[1:]]}
+    return {"processor": _processor(), "threads": threads, "python": platform.python_version()} | versions
 
 
 def _processor():

@@ -1,0 +1,347 @@
+"""Table 1 of [SA]: sequences from an oracle; what each inference method loses, with the oracle's generator and a learned one.
+
+    python figures/sa_table1.py           two oracles, three seeds each, and the ablation (about an hour on two cores)
+    python figures/sa_table1.py --full    the source's scale in the learned part too: all test examples, 30 epochs
+    python figures/sa_table1.py --draw    draws the picture again from the JSON
+
+z in two dimensions, 1000 tokens, five a sequence; 5000 training sequences (savi/synthetic.py). Bounds are exact: E_q by
+Gauss and Hermite's rule, log p(x) on a grid, the approximation gap from the best diagonal Gaussian of each example. Step
+sizes of test-time SVI are chosen on validation sequences. A run that was stopped goes on from its JSON.
+"""
+
+import json
+import os
+
+import numpy as np
+
+import savi
+from savi import plots, quadrature, synthetic
+from savi.evaluate import infer
+from savi.files import replacing
+from savi.iterative import Gradient, Iterative, network
+from savi.model import Product
+
+PATH = os.path.splitext(os.path.abspath(__file__))[0] + ".json"
+SEEDS, ORACLES, K, NODES, VALID = (0, 1, 2), ("tanh", "affine"), 20, 12, 200
+SCALES = {
+    False: {"test": 500, "epochs": 14, "learned_epochs": 12},
+    True: {"test": 1000, "epochs": 14, "learned_epochs": 30},
+}
+INNER = {"steps": K, "step_size": 0.002, "momentum": 0.5}  # in training through the steps
+STEP_SIZES = ((0.02, 0.05), (0.05, 0.05), (0.05, 0.2), (0.1, 0.2), (0.1, 0.5))  # of test-time SVI, for mu and log_var
+CLIP = 2.0
+TEST_STEPS = (0, 5, 10, 20, 40, 100)
+PUBLISHED = {
+    "oracle": {"VAE": 21.77, "SVI": 22.33, "SA-VAE": 20.13, "true NLL": 19.63},
+    "learned": {"VAE": 27.06, "SVI": 25.82, "SA-VAE": 25.21},
+}
+FIT = {"batch": 50, "learning_rate": 1e-3, "clip": 5.0, "progress": False, "valid_examples": VALID}
+
+
+def no_second_derivatives(f, evaluation, v):
+    """The product of Algorithm 1 with H = 0."""
+    return Product(np.zeros_like(v), [])
+
+
+def forward_difference(r):
+    return lambda f, evaluation, v: savi.hvp.forward_difference(f, evaluation, v, r=r)
+
+
+ABLATION = {  # what is changed in SA-VAE's training (tanh oracle, first seed)
+    "as above": {},
+    "no second derivatives": {"hvp": no_second_derivatives},
+    "forward difference, r = 1e-5": {"hvp": forward_difference(1e-5)},
+    "forward difference, r = 1e-3": {"hvp": forward_difference(1e-3)},
+    "step size 0.001": {"step_size": 0.001},
+    "step size 0.004": {"step_size": 0.004},
+    "K = 10": {"steps": 10},
+    "momentum 0.9": {"momentum": 0.9},
+    "5 noise samples": {"samples": 5},
+}
+
+
+def compute(full):
+    scale = SCALES[full]
+    store = Store({"scale": scale})
+    for oracle in ORACLES:
+        for seed in SEEDS:
+            _oracle_part(store, oracle, seed, scale)
+    _ablation(store, scale)
+    for z_range in (None, 3.0):
+        for seed in SEEDS:
+            _learned_part(store, z_range, seed, scale)
+    return store.results
+
+
+class Store:
+    """Finished runs by their names, in the JSON file: what is there is not run again."""
+
+    def __init__(self, results):
+        self.results = results | {"runs": {}}
+        if os.path.exists(PATH):
+            with open(PATH) as file:
+                saved = json.load(file)
+            if saved["scale"] == results["scale"]:
+                self.results = saved
+
+    def __call__(self, name, run):
+        if name not in self.results["runs"]:
+            self.results["runs"][name] = run()
+            print(name, self.results["runs"][name], flush=True)
+            with replacing(PATH) as file:
+                file.write(json.dumps(self.results).encode())
+        return self.results["runs"][name]
+
+
+# --- with the oracle's generator ---------------------------------------------------------------------------------------------
+
+
+def known_model(data):
+    """(model, theta): the oracle, whose parameters are known; theta is empty."""
+    model = savi.LatentGaussianModel(savi.FixedDecoder(data.decoder, data.theta.astype(np.float32)))
+    return model, np.zeros(0, np.float32)
+
+
+def encoder(data):
+    return savi.LSTMEncoder(data.vocabulary, synthetic.UNITS, synthetic.UNITS, 2 * synthetic.LATENT)
+
+
+def train(model, method, data, epochs, seed, **settings):
+    trained = savi.fit(model, method, data, epochs, seed, **FIT | settings)
+    return trained.theta, trained.phi, trained.history[-1]["seconds"]
+
+
+def bound(model, theta, lam, x):
+    """-ELBO (N,) and KL (N,), E_q by quadrature."""
+    reconstruction, kl = quadrature.elbo_parts(model, theta, lam, x, NODES)
+    return reconstruction + kl, kl
+
+
+def refined(method, sizes, steps=K):
+    """The method's start, followed at test time by SVI with step sizes (for mu, for log_var)."""
+    step_size = np.repeat(np.float32(sizes), synthetic.LATENT)
+    if method is None:
+        return savi.SVI(steps, step_size, 0.5, CLIP)
+    return savi.VAE(method.encoder, steps, step_size, 0.5, CLIP)
+
+
+def best_step_sizes(model, theta, phi, method, x):
+    """Those of STEP_SIZES with the lowest -ELBO on validation sequences."""
+    rng = np.random.default_rng(0)
+    losses = [
+        bound(model, theta, infer(model, refined(method, s), theta, phi, x, rng, steps=K), x)[0].mean()
+        for s in STEP_SIZES
+    ]
+    return STEP_SIZES[int(np.argmin(losses))]
+
+
+def methods(data, model):
+    """{name: method} of those that are trained by gradients of their own."""
+    net = network(model, [Gradient()], (128, 128))
+    return {
+        "VAE": savi.VAE(encoder(data)),
+        "VAE+SVI+KL": savi.VAESVI(encoder(data), kl=True, **INNER),
+        "SA-VAE": savi.SAVAE(encoder(data), **INNER),
+        "iterative": Iterative(net, [Gradient()], steps=5, samples=5),
+    }
+
+
+def _oracle_part(store, oracle, seed, scale):
+    data = synthetic.load(seed, oracle)
+    (model, theta), x, valid = known_model(data), data.test[: scale["test"]], data.valid[:VALID]
+    at = f"{oracle}/{seed}/"
+
+    def truth():
+        best, loss = quadrature.best_gaussian(model, theta, x)
+        loss = np.minimum(loss, bound(model, theta, best, x)[0])
+        log_px = quadrature.log_marginal(model, theta, x)
+        return {"nll": -log_px.mean(), "best": float(loss.mean()), "entropy": -float(log_px.mean())}
+
+    store(at + "truth", truth)
+
+    def row(method, phi, seconds, steps=None, **more):
+        loss, kl = bound(model, theta, infer(model, method, theta, phi, x, np.random.default_rng(1), steps), x)
+        return {"neg_elbo": float(loss.mean()), "kl": float(kl.mean()), "seconds": seconds} | more
+
+    def untrained():
+        sizes = best_step_sizes(model, theta, None, None, valid)
+        method = refined(None, sizes)
+        by_steps = {k: row(method, None, 0.0, k)["neg_elbo"] for k in TEST_STEPS}
+        return row(method, None, 0.0, step_sizes=sizes, by_steps=by_steps)
+
+    store(at + "SVI", untrained)
+    names = methods(data, model)
+
+    def trained(name):
+        method = names[name]
+        _, phi, seconds = train(model, method, data, scale["epochs"], seed)
+        found = {name: row(method, phi, seconds)}
+        if name == "VAE":
+            sizes = best_step_sizes(model, theta, phi, method, valid)
+            after = refined(method, sizes)
+            by_steps = {k: row(after, phi, seconds, k)["neg_elbo"] for k in TEST_STEPS}
+            found["VAE+SVI"] = row(after, phi, seconds, K, step_sizes=sizes, by_steps=by_steps)
+        if name == "SA-VAE":
+            found[name]["by_steps"] = {k: row(method, phi, seconds, k)["neg_elbo"] for k in TEST_STEPS}
+        return found
+
+    for name in names:
+        store(at + name, lambda name=name: trained(name))
+
+
+def _ablation(store, scale):
+    data = synthetic.load(SEEDS[0], "tanh")
+    (model, theta), x = known_model(data), data.test[: scale["test"]]
+
+    def run(changes):
+        method = savi.SAVAE(encoder(data), **INNER | changes)
+        _, phi, seconds = train(model, method, data, scale["epochs"], SEEDS[0])
+        lam = infer(model, method, theta, phi, x, np.random.default_rng(1))
+        return {"neg_elbo": float(bound(model, theta, lam, x)[0].mean()), "seconds": seconds}
+
+    for name, changes in ABLATION.items():
+        store(f"ablation/{name}", lambda changes=changes: run(changes))
+
+
+# --- with a learned generator ------------------------------------------------------------------------------------------------
+
+
+class Started(savi.LSTMDecoder):
+    """An LSTMDecoder whose weights from z start uniform on (-z_range, z_range)."""
+
+    z_range = 3.0
+
+    def init(self, rng, dtype=np.float64):
+        theta = super().init(rng, dtype)
+        first = self.net.layers(self.split(theta)[2])[0]
+        first[:-1] = rng.uniform(-self.z_range, self.z_range, first[:-1].shape)
+        return theta
+
+
+def _learned_part(store, z_range, seed, scale):
+    data = synthetic.load(seed, "affine")
+    kind = savi.LSTMDecoder if z_range is None else Started
+    model = savi.LatentGaussianModel(kind(data.vocabulary, synthetic.UNITS, synthetic.UNITS, synthetic.LATENT))
+    x = data.test[: scale["test"] // 2]
+    svi = {"step_size": 0.05, "momentum": 0.5, "clip": CLIP}
+    runs = {
+        "VAE": savi.VAE(encoder(data)),
+        "SVI": savi.SVI(K, **svi),
+        "VAE+SVI": savi.VAESVI(encoder(data), K, **svi),
+        "VAE+SVI+KL": savi.VAESVI(encoder(data), K, kl=True, **svi),
+        "SA-VAE": savi.SAVAE(encoder(data), K, **svi),
+    }
+
+    def run(method):
+        theta, phi, seconds = train(model, method, data, scale["learned_epochs"], seed)
+        lam = infer(model, method, theta, phi, x, np.random.default_rng(1))
+        loss, kl = bound(model, theta, lam, x)
+        log_px = quadrature.log_marginal(model, theta, x)
+        return {
+            "neg_elbo": float(loss.mean()),
+            "kl": float(kl.mean()),
+            "nll": -float(log_px.mean()),
+            "seconds": seconds,
+        }
+
+    for name, method in runs.items():
+        store(f"learned {z_range}/{seed}/{name}", lambda method=method: run(method))
+
+
+# --- the table and the picture -------------------------------------------------------------------------------------------
+
+
+ROWS = ("VAE", "SVI", "VAE+SVI", "VAE+SVI+KL", "SA-VAE", "iterative")
+
+
+def rows(results, part, name):
+    """The rows of a method in a part, one per seed."""
+    found = []
+    for seed in SEEDS:
+        runs = results["runs"]
+        source = "VAE" if name == "VAE+SVI" and part in ORACLES else name
+        row = runs.get(f"{part}/{seed}/{source}")
+        if row is not None:
+            found.append(row[name] if part in ORACLES and name != "SVI" else row)
+    return found
+
+
+def truths(results, part):
+    return [results["runs"][f"{part}/{seed}/truth"] for seed in SEEDS if f"{part}/{seed}/truth" in results["runs"]]
+
+
+def report(results):
+    lines = []
+    for oracle in ORACLES:
+        truth = truths(results, oracle)
+        nll, best = (np.array([t[key] for t in truth]) for key in ("nll", "best"))
+        lines += [
+            f"oracle generator, {oracle}: true NLL {_words(nll)}, approximation gap {_words(best - nll)}",
+            f"{'':<12}{'-ELBO':>16}{'gap':>16}{'amortization':>16}{'KL':>14}{'seconds':>9}",
+        ]
+        for name in ROWS:
+            loss, kl, seconds = (
+                np.array([row[key] for row in rows(results, oracle, name)]) for key in ("neg_elbo", "kl", "seconds")
+            )
+            lines.append(
+                f"{name:<12}{_words(loss):>16}{_words(loss - nll):>16}{_words(loss - best):>16}{_words(kl):>14}"
+                f"{seconds.mean():9.0f}"
+            )
+    for z_range in (None, 3.0):
+        start = "as the LSTM draws them" if z_range is None else f"uniform on (-{z_range:g}, {z_range:g})"
+        lines += [
+            f"learned generator, affine, z-weights at first {start}",
+            f"{'':<12}{'-ELBO':>16}{'KL':>14}{'NLL':>16}",
+        ]
+        for name in ROWS[:-1]:
+            found = rows(results, f"learned {z_range}", name)
+            if found:
+                loss, kl, nll = (np.array([row[key] for row in found]) for key in ("neg_elbo", "kl", "nll"))
+                lines.append(f"{name:<12}{_words(loss):>16}{_words(kl):>14}{_words(nll):>16}")
+    lines.append("SA-VAE's training, one change at a time (tanh oracle, first seed): -ELBO")
+    lines += [
+        f"  {name[9:]:<30}{row['neg_elbo']:8.2f}"
+        for name, row in results["runs"].items()
+        if name.startswith("ablation")
+    ]
+    return "\n".join(lines)
+
+
+def _words(values):
+    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" if len(values) > 1 else f"{values.mean():.2f}"
+
+
+def draw(results):
+    fig, axes = plots.figure(columns=3, width=4.5, height=4.0)
+    for ax, oracle in zip(axes, ORACLES):
+        truth = truths(results, oracle)
+        approximation = np.mean([t["best"] - t["nll"] for t in truth])
+        for i, name in enumerate(ROWS):
+            found = rows(results, oracle, name)
+            gaps = [row["neg_elbo"] - t["nll"] for row, t in zip(found, truth)]
+            look = plots.style(name.lower(), i)
+            ax.plot([i] * len(gaps), gaps, look["marker"], color=look["color"], markersize=6, alpha=0.8)
+            ax.annotate(
+                f"{np.mean(gaps):.2f}", (i, np.max(gaps)), xytext=(0, 7), textcoords="offset points", ha="center"
+            )
+        ax.axhline(approximation, color="0.4", linewidth=1, linestyle="--")
+        ax.text(len(ROWS) - 0.5, approximation, "best Gaussian", ha="right", va="bottom", fontsize=8, color="0.3")
+        nll = np.mean([t["nll"] for t in truth])
+        ax.set_xticks(range(len(ROWS)), ROWS, rotation=30, ha="right")
+        ax.set(ylabel="−ELBO − exact NLL (nats)", title=f"{oracle} oracle, NLL {nll:.2f}", ylim=(0, None))
+        ax.margins(y=0.15)
+    ax = axes[2]
+    for name in ("SVI", "VAE+SVI", "SA-VAE"):
+        found, truth = rows(results, "tanh", name), truths(results, "tanh")
+        gaps = np.array([[row["by_steps"][str(k)] - t["nll"] for k in TEST_STEPS] for row, t in zip(found, truth)])
+        ax.plot(TEST_STEPS, gaps.mean(axis=0), **plots.style(name.lower()))
+    ax.set_xscale("symlog", linthresh=5)
+    ax.set_xticks(TEST_STEPS, [str(k) for k in TEST_STEPS])
+    ax.set_ylim(0, 4)
+    ax.set(xlabel="SVI steps at test time", ylabel="−ELBO − exact NLL (nats)", title="tanh oracle: refinement")
+    ax.legend(frameon=False)
+    return fig
+
+
+if __name__ == "__main__":
+    plots.script(__file__, compute, draw, report)
