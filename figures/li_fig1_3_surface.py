@@ -1,13 +1,13 @@
 """The surface that inference climbs: [LI] Figures 1 and 3, with a point-mass posterior in two dimensions.
 
-    python figures/li_fig1_3_surface.py           trains two models (about five minutes), writes the JSON and the PNG
-    python figures/li_fig1_3_surface.py --full    80 and 50 epochs, as the source
+    python figures/li_fig1_3_surface.py           trains two models (about three minutes), writes the JSON and the PNG
+    python figures/li_fig1_3_surface.py --full    512 hidden units, 80 and 50 epochs, as the source
     python figures/li_fig1_3_surface.py --draw    draws the picture again from the JSON
 
-A decoder 2-512-512-784 (ELU, Bernoulli) on MNIST, q a point mass at mu; the surface is log p(x, z = mu) in nats on the
-source's grid, [-5, 5] in steps of 0.05. Left, the model trained as a VAE: the optimum, the encoder's estimate, and
-gradient ascent from the prior's mean. Right, the model trained with an iterative inference model that encodes x and
-the gradient: its path. Below, both enlarged around the optimum.
+A decoder 2-256-256-784 (ELU, Bernoulli; the source has 512 units) on MNIST, q a point mass at mu; the surface is log
+p(x, z = mu) in nats on the source's grid, [-5, 5] in steps of 0.05. Left, the model trained as a VAE: the optimum,
+the encoder's estimate, and gradient ascent from the prior's mean. Right, the model trained with an iterative
+inference model that encodes x and the gradient: its path. Below, both enlarged around the optimum.
 """
 
 import json
@@ -25,10 +25,15 @@ ITERATIONS, ASCENT_STEPS, ASCENT_STEP_SIZE = 16, 100, 0.01
 
 
 def compute(full):
-    epochs = {"vae": 80, "iterative": 50} if full else {"vae": 20, "iterative": 10}
+    epochs = {"vae": 80, "iterative": 50} if full else {"vae": 20, "iterative": 8}
     images = savi.data.first_present("mnist", "glyphs")
     x = savi.data.binarize(images.test, np.random.default_rng(0))
-    sizes = DEFAULTS | {"latent": 2, "hidden": [512, 512], "activation": "elu", "iterations": ITERATIONS}
+    sizes = DEFAULTS | {
+        "latent": 2,
+        "hidden": [512, 512] if full else [256, 256],
+        "activation": "elu",
+        "iterations": ITERATIONS,
+    }
     results = {"data": images.name, "axis": AXIS.tolist(), "epochs": epochs, "panels": {}}
     for name, method_name in {"vae": "vae:highway", "iterative": "iterative:gradient+data"}.items():
         model, method = build(method_name, sizes)

@@ -8,13 +8,13 @@ The test sequence is one whose posterior has two modes. The variances are held a
 """
 
 import numpy as np
-from sa_table1 import FIT, INNER, K, best_step_sizes, bound, encoder, known_model, refined
+from sa_table1 import FIT, INNER, VALID, K, best_step_sizes, bound, encoder, known_model, refined
 
 import savi
 from savi import plots, quadrature, synthetic
 from savi.evaluate import infer
 
-EXAMPLES, EPOCHS, SPACING = 300, 14, 0.2
+EXAMPLES, EPOCHS, SPACING = 200, 10, 0.2
 MEANS = np.round(np.arange(-3.5, 3.501, 0.05), 2)
 
 
@@ -30,8 +30,8 @@ def compute():
     vae, sa = savi.VAE(encoder(data)), savi.SAVAE(encoder(data), **INNER)
     phi = {m.name: savi.fit(model, m, data, EPOCHS, 0, **FIT).phi for m in (vae, sa)}
     sizes = {
-        "svi": best_step_sizes(model, theta, None, None, data.valid[:200]),
-        "vae": best_step_sizes(model, theta, phi["vae"], vae, data.valid[:200]),
+        "svi": best_step_sizes(model, theta, None, None, data.valid[:VALID]),
+        "vae": best_step_sizes(model, theta, phi["vae"], vae, data.valid[:VALID]),
     }
     runs = {
         "vae": (vae, phi["vae"], 0),
