@@ -28,7 +28,15 @@ SCALES = {
     True: {"test": 1000, "epochs": 14, "ablation_epochs": 14, "learned_epochs": 30},
 }
 INNER = {"steps": K, "step_size": 0.002, "momentum": 0.5}  # in training through the steps
-STEP_SIZES = ((0.02, 0.05), (0.05, 0.05), (0.05, 0.2), (0.1, 0.2), (0.1, 0.5))  # of test-time SVI, for mu and log_var
+STEP_SIZES = (
+    (0.02, 0.05),
+    (0.05, 0.05),
+    (0.05, 0.2),
+    (0.1, 0.2),
+    (0.1, 0.5),
+    (0.2, 0.5),
+    (0.2, 1.0),
+)  # of test-time SVI, for mu and log_var
 CLIP = 2.0
 TEST_STEPS = (0, 5, 10, 20, 40, 100)
 PUBLISHED = {

@@ -48,7 +48,7 @@ def _add_compare(commands):
     def add(flag, text, **options):
         c.add_argument(flag, help=text, default=d[flag[2:].replace("-", "_")], **options)
 
-    add("--data", "data set: glyphs, mnist or omniglot")
+    add("--data", "data set: glyphs, mnist or omniglot; or synthetic, token sequences from an oracle")
     words = "; ".join(f"{name}:{'+'.join(WORDS[name])}" for name in ("vae", "iterative", "em"))
     text = f"which methods: {', '.join(METHODS)}; words behind a colon choose their parts, any of {words}"
     add("--methods", text, nargs="+", metavar="METHOD")
@@ -91,7 +91,8 @@ def run_compare(options):
             f"\nstopped; checkpoints are in {out}. The same command with --resume --out {out} goes on.", file=sys.stderr
         )
         return 130
-    print(f"\nwritten to {out}: results.json, results.csv, compare.png, reconstructions.png")
+    names = ("results.json", "results.csv", "compare.png", "reconstructions.png")
+    print(f"\nwritten to {out}: {', '.join(name for name in names if os.path.exists(os.path.join(out, name)))}")
     return 0
 
 

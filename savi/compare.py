@@ -1,8 +1,9 @@
-"""The main job: the methods side by side on the same images, with the same decoder, data order and budget.
+"""The main job: the methods side by side on the same data, with the same decoder, data order and budget.
 
 `compare` trains each method for each seed (checkpoints in OUT/METHOD-seedN/), measures it on the test images, and
-writes OUT/results.json, results.csv, compare.png and reconstructions.png. A finished run is kept in its folder, so a
-job that was stopped goes on where it was.
+writes OUT/results.json, results.csv, compare.png and, for images, reconstructions.png. A finished run is kept in its
+folder, so a job that was stopped goes on where it was. Data "synthetic" are token sequences (synthetic.py): decoder and
+encoder are LSTMs then, and `hidden` are the layers between the decoder's states and its outputs.
 """
 
 import csv
@@ -13,7 +14,7 @@ import os
 
 import numpy as np
 
-from . import data
+from . import data, synthetic
 from .amortized import VAE
 from .decoders import MLPDecoder
 from .evaluate import evaluate, infer, neg_elbo
@@ -25,6 +26,7 @@ from .model import LatentGaussianModel
 from .nets import MLP
 from .optimizers import OPTIMIZERS
 from .semi_amortized import SAVAE, VAESVI
+from .sequences import LSTMDecoder, LSTMEncoder
 from .svi import SVI, VariationalEM
 from .train import fit
 
@@ -60,7 +62,7 @@ COLUMNS = {  # of the table: key of a row, heading, decimals
     "train_seconds": ("training s", 1),
 }
 
-PIXELS = 784
+PIXELS, SEQUENCES = 784, "synthetic"
 REFINEMENT = (0, 1, 2, 5, 10, 20, 40)  # numbers of test-time steps in the right-hand picture
 SHOWN = 8  # reconstructed images
 
@@ -70,12 +72,16 @@ def _inner(s):
 
 
 def _encoder(s, words):
+    if s["data"] == SEQUENCES:
+        expect("method", "with highway", not words, "no words, as sequences have an LSTM encoder")
+        return LSTMEncoder(synthetic.VOCABULARY, synthetic.UNITS, synthetic.UNITS, 2 * s["latent"])
     net = HighwayMLP if "highway" in words else MLP
     return net([PIXELS, *reversed(s["hidden"]), 2 * s["latent"]], s["activation"])
 
 
 def _iterative(model, s, words):
-    encodings = [ENCODINGS[word]() for word in words if word in ENCODINGS] or [Gradient(), Data()]
+    default = [Gradient()] if s["data"] == SEQUENCES else [Gradient(), Data()]
+    encodings = [ENCODINGS[word]() for word in words if word in ENCODINGS] or default
     update = Residual() if "residual" in words else Gated()
     net = network(model, encodings, list(reversed(s["hidden"])), update, s["activation"])
     start = "learned" if "learned" in words else "prior"
@@ -102,29 +108,35 @@ def build(name, settings):
             word in WORDS.get(base, ()),
             ", ".join(WORDS.get(base, ())) or "no colon",
         )
-    decoder = MLPDecoder(MLP([settings["latent"], *settings["hidden"], PIXELS], settings["activation"]), Bernoulli())
-    model = LatentGaussianModel(decoder)
+    model = LatentGaussianModel(_decoder(settings))
     return model, METHODS[base](model, settings, words)
 
 
+def _decoder(s):
+    if s["data"] == SEQUENCES:
+        sizes = synthetic.VOCABULARY, synthetic.UNITS, synthetic.UNITS, s["latent"]
+        return LSTMDecoder(*sizes, s["hidden"], s["activation"])
+    return MLPDecoder(MLP([s["latent"], *s["hidden"], PIXELS], s["activation"]), Bernoulli())
+
+
 def compare(out, resume=False, progress=None, say=print, **changes):
-    """Run the whole comparison and return its results, {"settings": ..., "rows": [...], ...}, all values in nats.
+    """Run the whole comparison and return its results, {"settings": ..., "rows": [...], ...}, all values in nats an example.
 
     out: a folder. changes: what differs from DEFAULTS. resume: keep what `out` already holds of the same comparison.
     Raises InputError on bad settings, and when `out` holds results and resume is not set.
     """
     settings = DEFAULTS | changes
     _check(settings, out, resume)
-    images = data.load(settings["data"])
+    examples = synthetic.load() if settings["data"] == SEQUENCES else data.load(settings["data"])
     if settings["train_examples"]:
-        images = images._replace(train=images.train[: settings["train_examples"]])
-    x_test = _binary_test_set(images, settings)
+        examples = examples._replace(train=examples.train[: settings["train_examples"]])
+    x_test = _test_set(examples, settings)
     _write(os.path.join(out, "settings.json"), json.dumps(settings, indent=2))
-    say(f"{images.name}: {len(images.train)} training images, {len(x_test)} test images, {settings['epochs']} epochs")
-    results = {"settings": settings, "data": images.name, "rows": [], "curves": []}
+    say(f"{examples.name}: {len(examples.train)} for training, {len(x_test)} for testing, {settings['epochs']} epochs")
+    results = {"settings": settings, "data": examples.name, "rows": [], "curves": []}
     for seed in settings["seeds"]:
         for name in settings["methods"]:
-            row, curve = _run(name, seed, images, x_test, settings, out, resume, progress)
+            row, curve = _run(name, seed, examples, x_test, settings, out, resume, progress)
             results["rows"].append(row)
             results["curves"].append(curve)
             say(f"  {name:<12} seed {seed}   -ELBO {row['neg_elbo']:8.2f}   {row['train_seconds']:6.1f} s of training")
@@ -161,14 +173,14 @@ def _check(settings, out, resume):
         raise InputError(f"cannot resume: {path} has {name} = {old.get(name)}, this run {settings[name]}")
 
 
-def _binary_test_set(images, settings):
-    """The first test images in a fixed random order, binarized once: the same for every method and seed."""
+def _test_set(examples, settings):
+    """The first test examples in a fixed random order, images binarized once: the same for every method and seed."""
     rng = np.random.default_rng(0)
-    rows = rng.permutation(len(images.test))[: settings["test_examples"]]
-    return data.binarize(images.test[rows], rng).astype(settings["dtype"])
+    x = examples.test[rng.permutation(len(examples.test))[: settings["test_examples"]]]
+    return (x if settings["data"] == SEQUENCES else data.binarize(x, rng)).astype(settings["dtype"])
 
 
-def _run(name, seed, images, x_test, settings, out, resume, progress):
+def _run(name, seed, examples, x_test, settings, out, resume, progress):
     """One method and seed: (row of the table, curves of the picture), taken from the run's folder when it is there."""
     folder = os.path.join(out, f"{name.replace(':', '-')}-seed{seed}")
     finished = os.path.join(folder, "result.json")
@@ -177,9 +189,9 @@ def _run(name, seed, images, x_test, settings, out, resume, progress):
             return json.load(file).values()
     model, method = build(name, settings)
     result = fit(
-        model, method, images, settings["epochs"], seed, out=folder, resume=resume, progress=progress,
+        model, method, examples, settings["epochs"], seed, out=folder, resume=resume, progress=progress,
         batch=settings["batch"], learning_rate=settings["learning_rate"], warmup_epochs=settings["warmup_epochs"],
-        dtype=settings["dtype"], monitor={"test": images.test[: len(x_test)]},
+        dtype=settings["dtype"], monitor={"test": examples.test[: len(x_test)]},
     )  # fmt: skip
     trained = model, method, result.theta, result.phi
     summary = evaluate(
@@ -196,8 +208,9 @@ def _run(name, seed, images, x_test, settings, out, resume, progress):
         "seed": seed,
         "history": result.history,
         "refinement": _refinement(*trained, x_test[:200], np.random.default_rng([seed, 2])),
-        "reconstructions": _reconstructions(*trained, x_test[:SHOWN], np.random.default_rng([seed, 3])),
     }
+    if settings["data"] != SEQUENCES:
+        curve["reconstructions"] = _reconstructions(*trained, x_test[:SHOWN], np.random.default_rng([seed, 3]))
     _write(finished, json.dumps({"row": row, "curve": curve}))
     return row, curve
 
@@ -256,7 +269,8 @@ def _save(results, out):
     writer.writerows(results["rows"])
     _write(os.path.join(out, "results.csv"), text.getvalue())
     plots.save(plots.comparison(results), os.path.join(out, "compare.png"))
-    plots.save(plots.reconstructions(results), os.path.join(out, "reconstructions.png"))
+    if results["settings"]["data"] != SEQUENCES:
+        plots.save(plots.reconstructions(results), os.path.join(out, "reconstructions.png"))
 
 
 def _write(path, text):

@@ -114,9 +114,11 @@ def comparison(results):
         points = np.mean([c["refinement"] for c in curves], axis=0)
         right.plot(points[:, 0], points[:, 1], **style(name, i))
         refined.append(points[:, 1])
-    left.set(xlabel="training time (s)", ylabel="test −ELBO (nats per image)", title="while training")
+    left.set(xlabel="training time (s)", ylabel="test −ELBO (nats per example)", title="while training")
     right.set(
-        xlabel="inference steps at test time", ylabel="test −ELBO (nats per image)", title="refining the trained model"
+        xlabel="inference steps at test time",
+        ylabel="test −ELBO (nats per example)",
+        title="refining the trained model",
     )
     right.set_xscale("symlog", linthresh=1)
     ticks = [int(k) for k, _ in results["curves"][0]["refinement"]]

@@ -237,3 +237,19 @@ def test_iterative_methods_are_compared_like_any_other(tmp_path, capsys):
     ]
     assert (out / "iterative-gradient-seed0" / "last.npz").exists()
     assert (out / "compare.png").stat().st_size > 10_000
+
+
+def test_every_method_is_compared_on_sequences(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compare.synthetic, "VOCABULARY", 9)
+    monkeypatch.setattr(compare.synthetic, "UNITS", 5)
+    load = compare.synthetic.load
+    monkeypatch.setattr(compare.synthetic, "load", lambda: load(0, examples=(60, 20, 20), vocabulary=9, units=5))
+    out, names = tmp_path / "out", ["vae", "svi", "vae+svi", "vae+svi+kl", "sa-vae", "iterative", "em:adam"]
+    assert run("--data", "synthetic", "--out", out, "--methods", *names) == 0
+    rows = results(out)["rows"]
+    assert [row["method"] for row in rows] == names
+    assert all(np.isfinite(row[key]) for row in rows for key in ROW - {"method"})
+    assert not (out / "reconstructions.png").exists() and "reconstructions" not in capsys.readouterr().out
+    assert run("--data", "synthetic", "--out", tmp_path / "b", "--methods", "iterative:error") == 2
+    assert "Gradient" in capsys.readouterr().err
+    assert run("--data", "synthetic", "--out", tmp_path / "b", "--methods", "vae:highway") == 2
