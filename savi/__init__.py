@@ -2,7 +2,8 @@
 
 The rooms, lower ones first; lower rooms know nothing of upper ones:
 files, memory, blas, threads, gaussian, likelihoods, nets, highway, decoders, model, reference, hvp, optimizers, inference,
-svi, amortized, semi_amortized, iterative, evaluate, checkpoints, train, glyphs, sources, data, plots, testing, compare.
+svi, amortized, semi_amortized, iterative, evaluate, checkpoints, train, glyphs, sources, data, plots, testing, compare,
+lessons, student, properties, check.
 """
 
 import importlib
