@@ -24,7 +24,9 @@ def find(what, number=None):
     """
     folder = FOLDER / "exercises" if what == "exercise" else FOLDER
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}; lessons and exercises come with a checkout of savi, run it there")
+        raise InputError(
+            f"there is no folder {folder}; lessons and exercises come with a checkout of savi, run it there"
+        )
     paths = {int(path.stem[:2]): path for path in sorted(folder.glob("[0-9][0-9]_*.py"))}
     if number is None:
         return paths
@@ -45,7 +47,7 @@ def title(path):
         text = ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     heading = next((line for line in lines if line.startswith("#")), lines[0] if lines else "")
-    return heading.lstrip("# ") or path.stem
+    return re.sub(r"^[# ]*(\d+\. )?", "", heading) or path.stem
 
 
 def table():
@@ -103,15 +105,23 @@ def _uncommented(lines):
     return [re.sub(r"^# ?", "", line) for line in lines]
 
 
-def notebook(source):
-    """The .ipynb (nbformat 4.5) of a script in percent format, as a dict for json."""
+def notebook(path):
+    """The .ipynb (nbformat 4.5) of a lesson, as a dict for json. Its first code says where the lesson lies, as a script knows."""
+    found = cells(path.read_text(encoding="utf-8"))
+    first = next((i for i, (kind, _) in enumerate(found) if kind == "code"), len(found))
+    found.insert(first, ("code", f"# where the lesson lies, from where it finds savi\n__file__ = {str(path)!r}"))
 
     def cell(number, kind, text):
-        common = {"cell_type": kind, "id": f"cell-{number:03}", "metadata": {}, "source": text.splitlines(keepends=True)}
+        common = {
+            "cell_type": kind,
+            "id": f"cell-{number:03}",
+            "metadata": {},
+            "source": text.splitlines(keepends=True),
+        }
         return common | ({"execution_count": None, "outputs": []} if kind == "code" else {})
 
     return {
-        "cells": [cell(number, kind, text) for number, (kind, text) in enumerate(cells(source), 1)],
+        "cells": [cell(number, kind, text) for number, (kind, text) in enumerate(found, 1)],
         "metadata": {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
@@ -127,7 +137,7 @@ def write_notebook(number, out=None, force=False):
     path = os.fspath(out or lesson.with_suffix(".ipynb"))
     if os.path.lexists(path) and not force:
         raise InputError(f"{path} exists, perhaps with work of yours; --force replaces it, --out PATH writes elsewhere")
-    text = json.dumps(notebook(lesson.read_text(encoding="utf-8")), indent=1, ensure_ascii=False)
+    text = json.dumps(notebook(lesson), indent=1, ensure_ascii=False)
     with replacing(path) as file:
         file.write(text.encode() + b"\n")
     return path

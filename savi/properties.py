@@ -10,7 +10,6 @@ wrong. It judges by an independent oracle (quadrature, differences, brute force,
 `student.kl` asks a student's file for a value (student.py). Verdicts are PASS, TODO (NotImplementedError) or FAIL.
 """
 
-import json
 import re
 from typing import NamedTuple
 
@@ -52,7 +51,7 @@ def arrays_and_others(inputs):
     from hypothesis import strategies as st
 
     shapes = {name: value.split() for name, value in inputs.items() if isinstance(value, str)}
-    letters = sorted(set(re.findall("[A-Z]", " ".join(sum(shapes.values(), [])))))
+    letters = sorted(set(re.findall("[A-Z]", str(list(shapes.values())))))
 
     def draws(sizes):
         def size(word):
@@ -127,11 +126,12 @@ class Here:
 
     def ask(self, name, arguments):
         functions = []
-        question = json.loads(json.dumps({"call": name, "arguments": [student.encode(a, functions) for a in arguments]}))
+        question = {"call": name, "arguments": [student.encode(a, functions) for a in arguments]}
 
         def function(index):
             def asked(*arguments):
-                reply = student.call(functions, {"function": index, "arguments": [student.encode(a) for a in arguments]})
+                request = {"function": index, "arguments": [student.encode(a) for a in arguments]}
+                reply = student.call(functions, request)
                 if "error" in reply:
                     raise ValueError(reply["error"])
                 return student.decode(reply["value"])
@@ -196,9 +196,9 @@ def verdict(p, functions, examples, shrink):
 
 
 def shown(inputs):
-    """Inputs in a few lines: `lam = [[0., 0.25]]`."""
-    lines = []
+    """Lines like `lam = [[0., 0.25]]`."""
+    texts = []
     for name, value in inputs.items():
         text = np.array2string(value, separator=", ", threshold=60) if isinstance(value, np.ndarray) else repr(value)
-        lines.append(f"{name} = " + text.replace("\n", "\n" + " " * (len(name) + 3)))
-    return lines
+        texts.append(f"{name} = " + text.replace("\n", "\n" + " " * (len(name) + 3)))
+    return "\n".join(texts).splitlines()

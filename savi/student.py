@@ -13,17 +13,10 @@ An array is its dtype, shape and bytes; nothing is unpickled. `python -m savi.st
 """
 
 import base64
-import contextlib
 import json
 import linecache
 import os
-import queue
-import signal
-import subprocess
 import sys
-import tempfile
-import threading
-import time
 import types
 
 import numpy as np
@@ -58,10 +51,7 @@ def decode(value, function=None):
     dtype = np.dtype(value["dtype"])
     if dtype.kind not in "biufc":
         raise TypeError(f"{dtype} is no type of number")
-    data = base64.b64decode(value["bytes"])
-    array = np.frombuffer(data, dtype).reshape(value["shape"]) if data else np.zeros(value["shape"], dtype)
-    array.flags.writeable = False
-    return array
+    return np.frombuffer(base64.b64decode(value["bytes"]), dtype).reshape(value["shape"])
 
 
 # --- the side that answers -----------------------------------------------------------------------------------------------
@@ -140,111 +130,11 @@ def serve(path):
         say({"id": number} | answer(names, path, question, function))
 
 
-# --- the side that asks --------------------------------------------------------------------------------------------------
+# --- for the side that asks --------------------------------------------------------------------------------------------
 
 
 class Stopped(BaseException):
     """The file's process is gone: it took too long, or ended itself. Not an Exception, so that nothing tries again."""
-
-
-class Process:
-    """The student's file, loaded and waiting in a process of its own. seconds: how long a turn (`begin`) may take."""
-
-    def __init__(self, path, seconds):
-        self.path, self.seconds = os.path.abspath(path), seconds
-        self.child, self.problem, self.number = None, None, 0
-        self.output = tempfile.TemporaryFile()
-
-    def begin(self):
-        """A new turn, and a new process if the last one is gone. Returns what is wrong with the file, or None."""
-        if self.child is None and self.problem is None:
-            self._start()
-            self.deadline = time.monotonic() + 60  # Python and NumPy may take their time
-            self._receive("start")
-            self.deadline = time.monotonic() + self.seconds
-            try:
-                reply = self._receive("load")
-                self.problem = reply if "error" in reply else None
-            except Stopped as stop:
-                self.problem = {"error": str(stop), "line": None}
-        self.deadline = time.monotonic() + self.seconds
-        return self.problem
-
-    def _start(self):
-        folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
-        self.child = subprocess.Popen(
-            [sys.executable, "-B", "-m", "savi.student", self.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.output,
-            env=os.environ | {"PYTHONPATH": path},
-            start_new_session=True,
-        )
-        self.lines = queue.Queue(maxsize=100)
-        threading.Thread(target=_read, args=(self.child.stdout, self.lines), daemon=True).start()
-
-    def ask(self, name, arguments):
-        """The reply, a dict, to one call of the file's function `name`."""
-        functions = []
-        self.number += 1
-        self._send({"id": self.number, "call": name, "arguments": [encode(a, functions) for a in arguments]})
-        while True:
-            reply = self._receive(self.number)
-            if "function" not in reply:
-                return reply
-            self._send(call(functions, reply))
-
-    def _send(self, message):
-        try:
-            self.child.stdin.write(json.dumps(message).encode() + b"\n")
-            self.child.stdin.flush()
-        except OSError:
-            pass  # the process is gone, and `_receive` will say so
-
-    def _receive(self, number):
-        try:
-            line = self.lines.get(timeout=max(0.0, self.deadline - time.monotonic()))
-        except queue.Empty:
-            self.close()
-            raise Stopped(f"took longer than {self.seconds:g} seconds: is there a loop that does not end?") from None
-        if line is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.child.wait(1)
-            code = self.child.returncode
-            self.close()
-            raise Stopped(f"the file ended its own process (exit code {code})")
-        try:
-            message = json.loads(line)
-            if message["id"] == number:
-                return message
-        except (ValueError, KeyError, TypeError):
-            pass
-        self.close()
-        raise Stopped("something else than an answer came from the file's process")
-
-    def close(self):
-        """End the process and whatever it started."""
-        if self.child is not None:
-            with contextlib.suppress(OSError, AttributeError):  # no process groups on Windows
-                os.killpg(self.child.pid, signal.SIGKILL)
-            self.child.kill()
-            self.child.wait()
-            with contextlib.suppress(OSError):
-                self.child.stdin.close()
-            self.child = None
-
-    def printed(self):
-        """What the file has written to its standard output and standard error."""
-        self.output.seek(0)
-        return self.output.read().decode(errors="replace")
-
-
-def _read(stream, lines):
-    with stream:
-        for line in stream:
-            lines.put(line)
-    lines.put(None)
 
 
 def call(functions, request):

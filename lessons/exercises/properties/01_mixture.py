@@ -33,7 +33,8 @@ def joint_has_the_moments(student, logits, mu, log_var):
 
 def _on_grid(student, logits, mu, log_var):
     values = student.log_joint(GRID, logits, mu, log_var)
-    assert np.shape(values) == (len(GRID), len(mu)), f"log_joint has shape {np.shape(values)}, expected (B, K) = {(len(GRID), len(mu))}"
+    shape = (len(GRID), len(mu))
+    assert np.shape(values) == shape, f"log_joint has shape {np.shape(values)}, expected (B, K) = {shape}"
     return values
 
 
@@ -65,7 +66,14 @@ def responsibilities_are_stable(student, x, logits, mu, log_var):
     assert_close(value.sum(axis=-1), np.ones(1), 1e-9, name="the sum of the responsibilities")
 
 
-@holds("elbo: log p(x) - KL(q || p(k | x)), whatever q is", x="2", q=readable([2, 3], 1, 5), logits="3", mu="3", log_var="3")
+@holds(
+    "elbo: log p(x) - KL(q || p(k | x)), whatever q is",
+    x="2",
+    q=readable([2, 3], 1, 5),
+    logits="3",
+    mu="3",
+    log_var="3",
+)
 def elbo_is_a_bound(student, x, q, logits, mu, log_var):
     q = q / q.sum(axis=1, keepdims=True)
     p = joint(x, logits, mu, log_var)
@@ -74,7 +82,14 @@ def elbo_is_a_bound(student, x, q, logits, mu, log_var):
     assert_close(student.elbo(q, x, logits, mu, log_var), np.log(evidence) - kl, 1e-9, 1e-9, name="elbo")
 
 
-@holds("elbo: for a q that is sure of component k it is log p(x, k), as 0 log 0 = 0", k=st.integers(0, 2), x="1", logits="3", mu="3", log_var="3")  # fmt: skip
+@holds(
+    "elbo: for a q that is sure of component k it is log p(x, k), as 0 log 0 = 0",
+    k=st.integers(0, 2),
+    x="1",
+    logits="3",
+    mu="3",
+    log_var="3",
+)
 def elbo_of_a_sure_q(student, k, x, logits, mu, log_var):
     value = student.elbo(np.eye(3)[[k]], x, logits, mu, log_var)
     assert_close(value, np.log(joint(x, logits, mu, log_var)[:, k]), 1e-9, 1e-9, name="elbo")

@@ -61,7 +61,12 @@ def kl_gradient_is_zero_at_the_prior(student, lam):
     assert_close(student.kl_gradient(lam, lam), np.zeros_like(lam), 0, 1e-9, name="kl_gradient")
 
 
-@holds("reparameterized_gradient: the derivative of the mean of h(z) over the samples", lam="B 2D", noise="S B D", w="B D")
+@holds(
+    "reparameterized_gradient: the derivative of the mean over the samples, for h(z) = sum(sin(w z))",
+    lam="B 2D",
+    noise="S B D",
+    w="B D",
+)
 def reparameterized_gradient_is_the_derivative(student, lam, noise, w):
     def mean_of_h(lam):
         mu, log_var = halves(lam)
@@ -72,7 +77,12 @@ def reparameterized_gradient_is_the_derivative(student, lam, noise, w):
     check_gradient(mean_of_h, lam, student.reparameterized_gradient(lam, noise, d_z), "complex", 1e-9, 1e-9)
 
 
-@holds("reparameterized_gradient: a mean over samples, so that each sample taken twice changes nothing", lam="B 2D", noise="S B D", d_z="S B D")  # fmt: skip
+@holds(
+    "reparameterized_gradient: a mean over samples, so that each sample taken twice changes nothing",
+    lam="B 2D",
+    noise="S B D",
+    d_z="S B D",
+)
 def reparameterized_gradient_is_a_mean(student, lam, noise, d_z):
     once = student.reparameterized_gradient(lam, noise, d_z)
     twice = student.reparameterized_gradient(lam, np.repeat(noise, 2, axis=0), np.repeat(d_z, 2, axis=0))

@@ -39,8 +39,10 @@ def step(student, *arguments):
 
 @holds(
     "svi_step: on f = (lam - m)^2 / 2, K steps without momentum shrink the distance to m by (1 - alpha)^K",
-    lam="B N", m="B N", steps=STEPS,
-)  # fmt: skip
+    lam="B N",
+    m="B N",
+    steps=STEPS,
+)
 def steps_shrink_the_distance(student, lam, m, steps):
     end, v = lam, np.zeros_like(lam)
     for _ in range(steps):
@@ -50,8 +52,11 @@ def steps_shrink_the_distance(student, lam, m, steps):
 
 @holds(
     "svi_step: K steps from rest along a constant gradient g move lam by -alpha g (sum_{k=1..K} (1 - gamma^k)/(1 - gamma))",
-    lam="B N", g="B N", momentum=MOMENTA, steps=STEPS,
-)  # fmt: skip
+    lam="B N",
+    g="B N",
+    momentum=MOMENTA,
+    steps=STEPS,
+)
 def steps_gather_momentum(student, lam, g, momentum, steps):
     end, v = lam, np.zeros_like(lam)
     for _ in range(steps):

@@ -54,7 +54,15 @@ def gap_is_a_divergence(student, lam, x, w, log_s2):
     assert_close(student.amortization_gap(lam, x, w, log_s2), expected, 1e-8, 1e-8, name="amortization_gap")
 
 
-@holds("encoder_gradient: the derivative of sum(d_lam * lam) with respect to each parameter", x="B M", W1="M H", b1="H", W2="H 2", b2="2", d_lam="B 2")  # fmt: skip
+@holds(
+    "encoder_gradient: the derivative of sum(d_lam * lam) with respect to each parameter",
+    x="B M",
+    W1="M H",
+    b1="H",
+    W2="H 2",
+    b2="2",
+    d_lam="B 2",
+)
 def encoder_gradient_is_the_derivative(student, x, W1, b1, W2, b2, d_lam):
     phi = {"W1": W1, "b1": b1, "W2": W2, "b2": b2}
     gradients = parts(student.encoder_gradient(x, W1, b1, W2, b2, d_lam), 4, "encoder_gradient")

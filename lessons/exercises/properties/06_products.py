@@ -64,7 +64,11 @@ def central_is_close(student, lam, v):
     assert gradient.calls == 2, f"central_product asked for {gradient.calls} gradients; expected 2"
 
 
-@holds("complex_product: H v to rounding, for h = 1e-20 and for h = 1e-150, by 1 gradient", h=st.sampled_from([1e-20, 1e-150]), **POINT)
+@holds(
+    "complex_product: H v to rounding, for h = 1e-20 and for h = 1e-150, by 1 gradient",
+    h=st.sampled_from([1e-20, 1e-150]),
+    **POINT,
+)
 def complex_is_exact(student, lam, v, h):
     gradient = Coupled()
     value = student.complex_product(gradient, lam, v, h)

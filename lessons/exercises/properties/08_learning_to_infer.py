@@ -68,13 +68,24 @@ def update(lam, output):
     return gate * lam + (1 - gate) * c
 
 
-@holds("gated_backward: the derivative of sum(d_lam * lam_{t+1}) with respect to c and a", lam="B N", output="B 2N", d_lam="B N")  # fmt: skip
+@holds(
+    "gated_backward: the derivative of sum(d_lam * lam_{t+1}) with respect to c and a",
+    lam="B N",
+    output="B 2N",
+    d_lam="B N",
+)
 def backward_is_the_derivative(student, lam, output, d_lam):
     value = student.gated_backward(lam, output, d_lam)
     check_gradient(lambda output: (d_lam * update(lam, output)).sum(axis=1), output, value, "complex", 1e-9, 1e-9)
 
 
-@holds("gated_backward: at logits of +-1000 the gate does not move, and all is finite", lam="B N", c="B N", d_lam="B N", logit=LOGITS)  # fmt: skip
+@holds(
+    "gated_backward: at logits of +-1000 the gate does not move, and all is finite",
+    lam="B N",
+    c="B N",
+    d_lam="B N",
+    logit=LOGITS,
+)
 def backward_at_extreme_logits(student, lam, c, d_lam, logit):
     value = student.gated_backward(lam, np.concatenate([c, np.full_like(c, logit)], axis=1), d_lam)
     expected = np.concatenate([np.zeros_like(c) if logit > 0 else d_lam, np.zeros_like(c)], axis=1)
