@@ -226,14 +226,11 @@ EVERY = pytest.mark.parametrize("n", RIGHT)
 EVERY_FUNCTION = pytest.mark.parametrize("n, name", [(n, name) for n in RIGHT for name in RIGHT[n]])
 
 
-def verdicts(n, **changed):
-    """[(property, verdict)] of the reference solution with some functions changed."""
-    asker = Here(RIGHT[n] | changed, __file__)
-    return list(zip(PROPERTIES[n], judge(asker, PROPERTIES[n], examples=12, shrink=False), strict=True))
-
-
-def failures(n, **changed):
-    return [(p.says, v.why) for p, v in verdicts(n, **changed) if v.status != "PASS"]
+def failures(n, properties=None, **changed):
+    """[(what should hold, why it does not)] of the reference solution with some functions changed."""
+    properties = properties or PROPERTIES[n]
+    verdicts = judge(Here(RIGHT[n] | changed, __file__), properties, examples=12, shrink=False)
+    return [(p.says, v.why) for p, v in zip(properties, verdicts, strict=True) if v.status != "PASS"]
 
 
 # --- right, unwritten and wrong ---------------------------------------------------------------------------------------
@@ -277,8 +274,8 @@ def test_a_result_with_an_axis_too_many_fails_by_its_shape(n, name):
         value = RIGHT[n][name](*arguments)
         return tuple(v[..., None] for v in value) if isinstance(value, tuple) else value[..., None]
 
-    found = failures(n, **{name: deeper})
-    assert found and any("shape" in why for _, why in found)
+    found = failures(n, [p for p in PROPERTIES[n] if p.says.startswith(name + ":")], **{name: deeper})
+    assert any("shape" in why for _, why in found)
 
 
 def halves(lam):
@@ -499,7 +496,7 @@ def one_verdict(f, p=twice):
 
 def test_a_failing_input_is_shrunk_and_the_same_each_time():
     verdict = one_verdict(lambda x: np.abs(2 * x))
-    assert verdict.status == "FAIL" and verdict.why == "it is not"
+    assert verdict.status == "FAIL" and verdict.why.startswith("it is not")
     assert verdict.inputs["x"].tolist() == [[0.0, -0.25]]  # the smallest array of an odd entry below zero
     assert str(verdict) == str(one_verdict(lambda x: np.abs(2 * x)))
 

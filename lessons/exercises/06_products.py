@@ -1,7 +1,7 @@
 """Second derivatives without a Hessian: forward difference, central difference, complex step.
 
-H v is how the gradient of f moves when lam moves along v. gradient(lam) -> grad f, for lam of any shape, is all there is;
-H v has the shape of lam. r and h are lengths of steps, numbers.
+H v is how the gradient of f moves when lam (B, n) moves along v (B, n): row by row, or all rows at once, as f has it.
+All there is of f is gradient(lam) -> grad f (B, n). r and h are numbers, the sizes of steps.
 Fill in the functions, then:  python -m savi check 06
 Arrays that you are given are read-only.
 """
@@ -10,17 +10,17 @@ import numpy as np  # noqa: F401
 
 
 def forward_product(gradient, lam, v, r):
-    """H v by two gradients, at lam and at lam + r v; its error is proportional to r."""
+    """H v (B, n) by two gradients, at lam and at lam + r v; its error is proportional to r."""
     raise NotImplementedError
 
 
 def central_product(gradient, lam, v, r):
-    """H v by two gradients, at lam + r v and at lam - r v; its error is proportional to r^2."""
+    """H v (B, n) by two gradients, at lam + r v and at lam - r v; its error is proportional to r^2."""
     raise NotImplementedError
 
 
 def complex_product(gradient, lam, v, h):
-    """H v by one gradient, at lam + i h v: nothing is subtracted, so that h can be 1e-20. The result is real."""
+    """H v (B, n), real, by one gradient, at lam + i h v: nothing is subtracted, so that h can be 1e-20."""
     raise NotImplementedError
 
 

@@ -15,7 +15,7 @@ def encode(g, alpha, eps):
 
 
 def gated_update(lam, output):
-    """lam_{t+1} = gate lam + (1 - gate) c, (B, n), gate = sigmoid(a); finite for logits of +-1000, without a warning."""
+    """lam_{t+1} = gate lam + (1 - gate) c, (B, n), gate = sigmoid(a); finite for logits of +-1000."""
     raise NotImplementedError
 
 
