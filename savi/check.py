@@ -39,7 +39,7 @@ def check(number, file=None, seconds=10.0, examples=50):
 
     seconds: a time limit for each property; examples: how many inputs each is tried on.
     """
-    expect("seconds", seconds, seconds > 0, "> 0")
+    expect("seconds", seconds, 0 < seconds <= 3600, "between 0 and 3600")
     exercise = lessons.find("exercise", number)
     path = os.fspath(file or exercise)
     if not os.path.isfile(path):

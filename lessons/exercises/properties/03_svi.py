@@ -91,6 +91,14 @@ def svi_finds_the_posterior(student, x, lam):
     assert_close(end, exact, 0, 1e-4, name="lam")
 
 
+@holds(
+    "svi: it clips, so that its first step moves each example by alpha min(|g|, clip)", lam="B N", g="B N", clip=CLIPS
+)
+def svi_clips(student, lam, g, clip):
+    way = student.svi(lambda lam: g, lam, 1, 0.25, 0.5, clip) - lam
+    assert_close(norms(way), 0.25 * np.minimum(norms(g), clip), 1e-9, 1e-12, name="how far each example moves")
+
+
 @holds("svi: `steps` gradients, each at the lam that the step before led to", lam="B N", momentum=MOMENTA, steps=STEPS)
 def svi_asks_once_per_step(student, lam, momentum, steps):
     visited = []

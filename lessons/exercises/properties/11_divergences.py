@@ -29,15 +29,20 @@ def posterior(model):
     return np.array([v_0 / (v_0 + v), mu_0 * v / (v_0 + v), 0.5 * np.log(v_0 * v / (v_0 + v))])
 
 
-@holds("inclusive_loss: exp(-loss) is a density over x, of mean a y + b and standard deviation c", phi=PHI, y="1")
+@holds(
+    "inclusive_loss: for each y, exp(-loss) is a density over x, of mean a y + b and standard deviation c",
+    phi=PHI,
+    y="2",
+)
 def inclusive_loss_is_a_density(student, phi, y):
-    value = student.inclusive_loss(phi, GRID, np.full_like(GRID, y[0]))
-    assert np.shape(value) == GRID.shape, f"inclusive_loss has shape {np.shape(value)}, expected (N,) = {GRID.shape}"
-    p = np.exp(-value) * (GRID[1] - GRID[0])
-    mean = phi[0] * y[0] + phi[1]
-    assert_close(p.sum(), 1.0, 1e-9, name="the integral of exp(-loss)")
-    assert_close(GRID @ p, mean, 1e-9, 1e-9, name="the mean of x")
-    assert_close(np.sqrt((GRID - mean) ** 2 @ p), np.exp(phi[2]), 1e-9, name="the standard deviation of x")
+    x, mean = np.tile(GRID, 2), phi[0] * y + phi[1]
+    value = student.inclusive_loss(phi, x, np.repeat(y, len(GRID)))
+    assert np.shape(value) == x.shape, f"inclusive_loss has shape {np.shape(value)}, expected (N,) = {x.shape}"
+    p = np.exp(-value).reshape(2, -1) * (GRID[1] - GRID[0])
+    assert_close(p.sum(axis=1), np.ones(2), 1e-9, name="the integral of exp(-loss)")
+    assert_close(p @ GRID, mean, 1e-9, 1e-9, name="the mean of x")
+    variance = (p * (GRID - mean[:, None]) ** 2).sum(axis=1)
+    assert_close(np.sqrt(variance), np.exp(phi[[2, 2]]), 1e-9, name="the standard deviation of x")
 
 
 @holds("inclusive_gradient: the derivative of the mean loss", phi=PHI, x="N", y="N")
