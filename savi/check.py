@@ -87,6 +87,7 @@ class Process:
         """A new turn, and a new process if the last one is gone. Returns what is wrong with the file, or None."""
         if self.child is None and self.problem is None:
             self._start()
+            self.who = "it"
             try:
                 self.deadline = time.monotonic() + 60  # Python and NumPy may take their time
                 self._receive("start")
@@ -94,7 +95,7 @@ class Process:
                 reply = self._receive("load")
                 self.problem = reply if "error" in reply else None
             except Stopped as stop:
-                self.problem = {"error": str(stop), "line": None}
+                self.problem = {"error": str(stop).removeprefix("it "), "line": None}
         self.deadline = time.monotonic() + self.seconds
         return self.problem
 
@@ -117,7 +118,7 @@ class Process:
     def ask(self, name, arguments):
         """The reply, a dict, to one call of the file's function `name`."""
         functions = []
-        self.number += 1
+        self.number, self.who = self.number + 1, name
         self._send({"id": self.number, "call": name, "arguments": [encode(a, functions) for a in arguments]})
         while True:
             reply = self._receive(self.number)
@@ -137,13 +138,15 @@ class Process:
             line = self.lines.get(timeout=max(0.0, self.deadline - time.monotonic()))
         except queue.Empty:
             self.close()
-            raise Stopped(f"took longer than {self.seconds:g} seconds: is there a loop that does not end?") from None
+            raise Stopped(
+                f"{self.who} took longer than {self.seconds:g} seconds: is there a loop that does not end?"
+            ) from None
         if line is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.child.wait(1)
             code = self.child.returncode
             self.close()
-            raise Stopped(f"the file ended its own process (exit code {code})")
+            raise Stopped(f"{self.who} ended the process (exit code {code})")
         try:
             message = json.loads(line)
             if message["id"] == number:
@@ -151,7 +154,7 @@ class Process:
         except (ValueError, KeyError, TypeError):
             pass
         self.close()
-        raise Stopped("something else than an answer came from the file's process")
+        raise Stopped(f"{self.who} sent something else than an answer")
 
     def close(self):
         """End the process and whatever it started."""

@@ -88,7 +88,7 @@ class Todo(BaseException):
 
 
 class Raised(Exception):
-    """The student's function raised; line is where."""
+    """The student's function raised, or gave nothing that can be sent; line is where."""
 
     def __init__(self, text, line):
         super().__init__(text)
@@ -107,7 +107,7 @@ class Functions:
             if "todo" in reply:
                 raise Todo(name)
             if "error" in reply:
-                raise Raised(f"{name} raised {reply['error']}", reply["line"])
+                raise Raised(f"{name} {reply['error']}", reply["line"])
             value = student.decode(reply["value"])
             assert value is not None and not isinstance(value, str), f"{name} returned {value!r}; expected an array"
             return value
@@ -149,7 +149,7 @@ def judge(asker, properties, examples=50, shrink=True):
     for p in properties:
         problem = asker.begin()
         if problem:
-            yield Verdict("FAIL", f"the file cannot be loaded: {problem['error']}", problem["line"])
+            yield Verdict("FAIL", f"the file cannot be loaded: it {problem['error']}", problem["line"])
         else:
             yield verdict(p, Functions(asker), examples, shrink)
 

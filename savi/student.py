@@ -72,15 +72,15 @@ def load(path):
 
 
 def told(error, path):
-    """{"error": what was raised, "line": the last of the file's own lines on the way there}."""
+    """{"error": "raised ...", "line": the last of the file's own lines on the way there}."""
     lines, step = [], error.__traceback__
     while step is not None:
         if step.tb_frame.f_code.co_filename == path:
             lines.append(step.tb_lineno)
         step = step.tb_next
-    if isinstance(error, SyntaxError) and error.filename == path:
+    if isinstance(error, SyntaxError) and error.filename == path and error.lineno:
         lines.append(error.lineno)
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    text = f"raised {type(error).__name__}: {error}".rstrip(": ")
     return {"error": text, "line": f"{lines[-1]}: {linecache.getline(path, lines[-1]).strip()}" if lines else None}
 
 
@@ -88,7 +88,7 @@ def answer(names, path, question, function):
     """The reply to one question."""
     called = names.get(question["call"])
     if not callable(called):
-        return {"error": f"the file has no function {question['call']}", "line": None}
+        return {"error": "is not among the file's functions", "line": None}
     try:
         value = called(*(decode(argument, function) for argument in question["arguments"]))
     except NotImplementedError as error:
@@ -98,7 +98,7 @@ def answer(names, path, question, function):
     try:
         return {"value": encode(value)}
     except (TypeError, ValueError) as error:
-        return {"error": f"its result is not an array or a tuple of arrays ({error})", "line": None}
+        return {"error": f"did not return an array, or a tuple of arrays ({error})", "line": None}
 
 
 def serve(path):
