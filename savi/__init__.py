@@ -3,7 +3,7 @@
 The rooms, lower ones first; lower rooms know nothing of upper ones:
 files, memory, blas, threads, gaussian, likelihoods, nets, highway, decoders, lstm, sequences, model, reference, hvp,
 optimizers, inference, svi, amortized, semi_amortized, iterative, evaluate, quadrature, checkpoints, train, glyphs, sources,
-data, synthetic, plots, testing, compare.
+data, synthetic, plots, testing, compare, lessons, student, properties, check.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""python -m savi: compare inference methods on images, and look after the data."""
+"""python -m savi: compare inference methods on images, look after the data, follow the lessons and check exercises."""
 
 import argparse
 import os
@@ -12,6 +12,8 @@ EPILOG = """examples:
   python -m savi compare --resume                    go on after Ctrl-C
   python -m savi data list                           which data sets there are, and where their files lie
   python -m savi data fetch mnist                    fetch a data set from its publisher
+  python -m savi lesson                              the lessons and their exercises
+  python -m savi check 03                            grade your functions in lessons/exercises/03_*.py
 """
 
 
@@ -29,7 +31,34 @@ def parser():
     actions.add_parser("list", help="the data sets: what they are and whether their files are here")
     fetch = actions.add_parser("fetch", help="fetch a data set from its public source and verify it")
     fetch.add_argument("name", help="mnist or omniglot (glyphs needs no download)")
+    _add_lesson(commands)
+    _add_check(commands)
     return p
+
+
+def _add_lesson(commands):
+    lesson = commands.add_parser(
+        "lesson",
+        help="list the lessons and exercises, or make a notebook of a lesson",
+        description="Without a number: all lessons and exercises. With one: what there is to that lesson.",
+    )
+    lesson.add_argument("number", nargs="?", help="a lesson, for example 03")
+    lesson.add_argument("--notebook", action="store_true", help="write the lesson as a Jupyter notebook (.ipynb)")
+    lesson.add_argument("--out", help="where the notebook goes (default: beside the lesson)")
+    lesson.add_argument("--force", action="store_true", help="replace a notebook that is there")
+
+
+def _add_check(commands):
+    check = commands.add_parser(
+        "check",
+        help="grade an exercise: which properties do your functions have?",
+        description="Try the properties of an exercise on your file. For each property PASS, TODO (not written yet) or FAIL, with "
+        "the smallest input that fails. Exit code 0 if all properties hold, 1 if not, 2 for bad usage.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    check.add_argument("number", help="an exercise, for example 03")
+    check.add_argument("--file", help="your file (default: the stub in lessons/exercises)")
+    check.add_argument("--seconds", help="time limit for each property", type=float, default=10.0)
 
 
 def _add_compare(commands):
@@ -118,11 +147,30 @@ def run_data(options):
     return 0
 
 
+def run_lesson(options):
+    from . import lessons
+
+    if options.notebook:
+        if options.number is None:
+            raise InputError("--notebook needs to know which lesson; expected a number, for example 03")
+        print(f"written to {lessons.write_notebook(options.number, options.out, options.force)}")
+    else:
+        print("\n".join(lessons.table() if options.number is None else lessons.describe(options.number)))
+    return 0
+
+
+def run_check(options):
+    from .check import check
+
+    return check(options.number, options.file, options.seconds)
+
+
 def main(arguments=None):
-    """Exit code: 0, 2 for bad input (one sentence on standard error), 130 after Ctrl-C."""
+    """Exit code: 0, 1 if a checked exercise does not pass, 2 for bad input (one sentence on standard error), 130 after Ctrl-C."""
     options = parser().parse_args(arguments)
     try:
-        return {"compare": run_compare, "data": run_data}[options.command](options)
+        commands = {"compare": run_compare, "data": run_data, "lesson": run_lesson, "check": run_check}
+        return commands[options.command](options)
     except InputError as error:
         print(f"savi: {error}", file=sys.stderr)
         return 2
