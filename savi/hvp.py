@@ -110,7 +110,7 @@ def scaled_step(r):
 
 
 def _has_tangent(f):
-    return getattr(f.given_x, "tangent", None) is not None
+    return not hasattr(f, "given_x") or getattr(f.given_x, "tangent", None) is not None
 
 
 def _per_example(r, lam, v):
