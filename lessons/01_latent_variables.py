@@ -140,7 +140,7 @@ print(f"at a uniform q the gradient is off by {np.linalg.norm(elsewhere - direct
 # is and closes the gap; the second raises the ELBO, and $\log p(x)$ must go where the bound pushes it.
 
 # %%
-ROUNDS, E_STEPS, M_STEPS = 24, 12, 12
+ROUNDS, E_STEPS, M_STEPS = 24, 12, 20
 START = np.concatenate([np.zeros(K), [-1.0, 0.5, 2.0], np.zeros(K)])
 
 
@@ -186,7 +186,7 @@ assert evidence[-1] > log_evidence(TRUTH, x).mean()
 # ## The picture
 #
 # Left: one $x$ between two components. $q$ slides from one to the other (the third keeps its exact share), and
-# $\log p(x)$ stays put. Middle: learning. Right: what was learned.
+# $\log p(x)$ stays put. Middle: the first five rounds of learning. Right: what was learned.
 
 # %%
 point = np.array([[-0.9]])
@@ -206,15 +206,17 @@ left.plot(t, top, **plots.style("vae") | line | {"label": "$\\log p(x)$"})
 left.plot(t, bound, **plots.style("svi") | line | {"label": "ELBO"})
 left.fill_between(t, bound, top, color="0.9", label="KL")
 left.axvline(share[a] / (share[a] + share[b]), color="0.5", linewidth=1, linestyle=":")
-left.annotate("posterior", (share[a] / (share[a] + share[b]), bound.min()), xytext=(4, 2), textcoords="offset points")
+left.annotate("posterior", (share[a] / (share[a] + share[b]), -3.1), xytext=(4, 0), textcoords="offset points")
 left.set(xlabel="q of the nearer component (share)", ylabel="nats", title=f"one x = {point[0, 0]}, many q")
 left.legend(frameon=False, loc="lower center")
 steps = np.arange(len(rows))
 middle.plot(steps, evidence, **plots.style("vae") | line | {"label": "mean $\\log p(x)$"})
 middle.plot(steps, elbo, **plots.style("svi") | line | {"label": "mean ELBO"})
 middle.fill_between(steps, elbo, evidence, color="0.9", label="mean KL")
-middle.set(xlabel="gradient step", ylabel="nats per example", title=f"{E_STEPS} steps on q, {M_STEPS} on θ, and so on")
-middle.set_ylim(evidence[0] - 0.25, evidence.max() + 0.05)
+middle.set(xlabel="gradient step", ylabel="nats per example", title=f"{E_STEPS} steps on q, {M_STEPS} on θ, in turns")
+SHOWN = 5 * (E_STEPS + M_STEPS)
+middle.set_xlim(0, SHOWN)
+middle.set_ylim(evidence[0] - 0.05, evidence[SHOWN] + 0.02)
 middle.legend(frameon=False, loc="lower right")
 grid = np.linspace(-5, 6, 400)[:, None]
 right.hist(x[:, 0], bins=40, density=True, color="0.85", label="data")
@@ -224,7 +226,8 @@ for k, name in enumerate(("svi", "vae+svi", "sa-vae")):
     look = plots.style(name) | line | {"label": f"z = {k + 1}", "linewidth": 1.2}
     right.plot(grid, np.exp(log_joint(learned, grid)[:, k]), **look)
 right.set(xlabel="x", ylabel="density", title="the mixture")
-right.legend(frameon=False, fontsize=8)
+right.set_ylim(0, 0.42)
+right.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
 plots.save(fig, PICTURES / "01_latent_variables.png")
 
 # %% [markdown]
