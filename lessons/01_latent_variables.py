@@ -18,16 +18,16 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
 import savi
 from savi import plots, testing
-from savi.optimizers import Adam
+from savi.optimizers import SGD
 from savi.reference import normal_log_density
 from savi.svi import ascent
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1] / "figures" / "lessons"
+PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
 PICTURES = pathlib.Path(tempfile.gettempdir()) if QUICK else PICTURES
 PICTURES.mkdir(parents=True, exist_ok=True)
 
@@ -146,8 +146,7 @@ START = np.concatenate([np.zeros(K), [-1.0, 0.5, 2.0], np.zeros(K)])
 
 def learn(theta):
     """Rows (kind of step, mean log p(x), mean ELBO), the final theta and lam."""
-    lam, adam, rows = np.zeros((N, K)), Adam(0.1), []
-    state = adam.init(theta)
+    lam, optimizer, rows = np.zeros((N, K)), SGD(1.0), []
 
     def note(kind):
         elbo, evidence = -mixture.loss(lam, theta, x, NO_NOISE), log_evidence(theta, x)
@@ -160,8 +159,7 @@ def learn(theta):
             lam = moved
             note("E")
         for _ in range(M_STEPS):
-            state, step = adam.update(state, mixture.theta_grad(lam, theta, x, NO_NOISE) / N)
-            theta = theta + step
+            theta = theta + optimizer.update((), mixture.theta_grad(lam, theta, x, NO_NOISE) / N)[1]
             note("M")
     return rows, theta, lam
 
@@ -172,14 +170,13 @@ print(f"log p(x) per example: {evidence[0]:.3f} at the start, {evidence[-1]:.3f}
 print(f"{log_evidence(TRUTH, x).mean():.3f} with the parameters that made the data")
 
 # %% [markdown]
-# Three things must hold of these curves, whatever the data: a step on `lam` does not move $\log p(x)$; here, where the
-# step size is small enough, it does not lower the ELBO either; and what we learned is more likely than the parameters
-# that made the data, for those are not the ones that fit this sample best.
+# Three things must hold of these curves: a step on `lam` does not move $\log p(x)$; no step of either kind lowers the
+# ELBO, where step sizes are small enough, as here; and what we learned is more likely than the parameters that made the
+# data, for those are not the ones that fit this sample best.
 
 # %%
-on_lam = kinds[1:] == "E"
-assert np.all(np.diff(evidence)[on_lam] == 0)
-assert np.all(np.diff(elbo)[on_lam] > -1e-9)
+assert np.all(np.diff(evidence)[kinds[1:] == "E"] == 0)
+assert np.all(np.diff(elbo) > -1e-9)
 assert evidence[-1] > log_evidence(TRUTH, x).mean()
 
 # %% [markdown]

@@ -17,14 +17,14 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
 import savi
 from savi import gaussian, plots, reference, testing
 from savi.svi import ascent
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1] / "figures" / "lessons"
+PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
 PICTURES = pathlib.Path(tempfile.gettempdir()) if QUICK else PICTURES
 PICTURES.mkdir(parents=True, exist_ok=True)
 

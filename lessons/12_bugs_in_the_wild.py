@@ -23,7 +23,7 @@ import numpy as np
 from autograd.extend import defvjp, primitive
 from autograd.test_util import check_grads
 
-sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
 import savi
 from savi import gaussian, plots, testing
@@ -32,7 +32,7 @@ from savi.semi_amortized import algorithm_1
 from savi.svi import ascend, clipped
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1] / "figures" / "lessons"
+PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
 PICTURES = pathlib.Path(tempfile.gettempdir()) if QUICK else PICTURES
 PICTURES.mkdir(parents=True, exist_ok=True)
 
