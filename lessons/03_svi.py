@@ -67,6 +67,8 @@ testing.assert_close(lam, ascend(f, small.prior_lam(3), noise, alpha, gamma), rt
 #
 # $$\frac{\kappa - 1}{\kappa + 1}\;\;(\gamma = 0), \qquad \frac{\sqrt\kappa - 1}{\sqrt\kappa + 1}\;\;
 #   (\text{best } \gamma), \qquad \kappa = h_{max} / h_{min}.$$
+#
+# (At the best $\gamma$ the two roots $\rho$ coincide and the error falls as $k \rho^k$: for a while a little more slowly.)
 
 # %%
 DIM = 2
@@ -112,7 +114,6 @@ for name, (_, gamma, expected) in best.items():
     measured = (bowls[name][60] / bowls[name][30]) ** (1 / 30)
     print(f"{name} ({gamma:.2f}): the error shrinks by {measured:.3f} per step; in theory {expected:.3f}")
     assert abs(measured - expected) < 0.04
-# At the best momentum both roots are the same, and the error falls as k rate^k: at first a little slower than rate^k.
 
 # %% [markdown]
 # ## Images
