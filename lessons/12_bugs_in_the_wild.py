@@ -107,8 +107,9 @@ assert passes(check_moments, gaussian.sample)
 # authors' code forms as differences: $H v \approx (g(\lambda + r v) - g(\lambda)) / r$ with $r = 10^{-5}$. The code also
 # clips gradients. In the forward pass it clips the gradient of the means and the gradient of the log-variances, each by
 # its own norm; in the backward pass it clips the moved gradients all together, those of $\theta$ as well, by their joint
-# norm. Then it subtracts one from the other and divides by $10^{-5}$. Where clipping bites, that is the difference of two rules, a hundred thousand
-# times enlarged, and no Hessian product. (The result is clipped once more, so that its size does not show.)
+# norm. Then it subtracts one from the other and divides by $10^{-5}$. Where clipping bites, that is the difference of two
+# rules, a hundred thousand times enlarged, and no Hessian product. (The result is clipped once more, so that its size does
+# not show.)
 #
 # `algorithm_1` takes any product, and any objective; so the mistake can be rebuilt in a few lines, here without $\theta$ and
 # for one example, so that a norm over the batch and a norm per example are the same.
