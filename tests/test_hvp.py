@@ -385,7 +385,7 @@ class WithoutTangent:
 
     def __init__(self, given_x):
         self.forward, self.backward, self.log_px = given_x.forward, given_x.backward, given_x.log_px
-        self.param_sum, self.x = given_x.param_sum, given_x.x
+        self.param_sum, self.samples, self.x = given_x.param_sum, given_x.samples, given_x.x
 
 
 def test_exact_falls_back_on_central_differences_where_a_decoder_has_no_tangent():
