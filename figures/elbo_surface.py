@@ -9,8 +9,12 @@ Left: the VAE's model, its estimate, and SVI from the prior. Right: the SA-VAE's
 """
 
 import json
+import pathlib
+import sys
 
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots

@@ -10,8 +10,12 @@ The truth is the exact product in float64. r = 1e-5 is what the paper's authors 
 """
 
 import json
+import pathlib
+import sys
 
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import hvp, plots

@@ -11,8 +11,12 @@ inference model that encodes x and the gradient: its path. Below, both enlarged 
 """
 
 import json
+import pathlib
+import sys
 
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots

@@ -9,7 +9,12 @@ gradients, trained on 16 iterations. Each row is a test image: E[x | z = mu_t] f
 image itself at the right.
 """
 
+import pathlib
+import sys
+
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots

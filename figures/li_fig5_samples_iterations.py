@@ -10,7 +10,12 @@ samples, on the images that the models did not choose their best epoch by. At CP
 training images of MNIST, 15 epochs: the source has 64-512-512-784, all images and 1500 epochs.
 """
 
+import pathlib
+import sys
+
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots

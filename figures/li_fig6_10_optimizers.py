@@ -12,9 +12,13 @@ gradients have the same number of noise samples. Seconds are those of inference 
 cores; the curves show medians of five runs' steps.
 """
 
+import pathlib
+import sys
 import time
 
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots

@@ -12,7 +12,12 @@ iterative model. Right: the norm of the gradient of mu and the -ELBO relative to
 time iterations.
 """
 
+import pathlib
+import sys
+
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots

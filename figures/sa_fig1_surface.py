@@ -7,7 +7,13 @@ The test sequence is one whose posterior has two modes. The variances are held a
 -ELBO - (-log p(x)) of every test sequence per method, both sides by quadrature.
 """
 
+import pathlib
+import sys
+
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
 from sa_table1 import FIT, INNER, VALID, K, best_step_sizes, bound, encoder, known_model, refined
 
 import savi

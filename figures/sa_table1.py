@@ -11,8 +11,12 @@ sizes of test-time SVI are chosen on validation sequences. A run that was stoppe
 
 import json
 import os
+import pathlib
+import sys
 
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots, quadrature, synthetic
