@@ -94,7 +94,7 @@ for steps in (0, 1, 5, 20):
 
 # %% [markdown]
 # **Break it.** In `exact_weight`, change `-a` into `a`, or leave the last argument `GAMMA` out of the call of
-# `algorithm_1`: the check fails at K = 1 in the first case and at K = 5 in the second (one step knows no momentum).
+# `algorithm_1`: in both cases the check fails at K = 5. (One step knows no momentum, as $v_0 = 0$.)
 
 # %%
 fig, axes = plots.figure(width=6.4, height=4.0)
@@ -127,7 +127,7 @@ plots.save(fig, PICTURES / "05_weights.png")
 # final loss. Both loops must see the same $f$, so it is drawn once.
 
 # %%
-STEPS, STEP_SIZE, MOMENTUM, SAMPLES = 5, 0.05, 0.5, 2
+STEPS, STEP_SIZE, MOMENTUM, SAMPLES = 5, 0.001, 0.5, 5
 TRAIN, EPOCHS, BATCH = (500, 4, 10) if QUICK else (2000, 10, 40)
 
 glyphs = savi.data.load("glyphs")

@@ -46,11 +46,11 @@ PICTURES.mkdir(parents=True, exist_ok=True)
 # loop with more images. One inner step size serves all methods.
 
 # %%
-SETTINGS = DEFAULTS | {"latent": 16, "hidden": [100, 100], "steps": 8, "iterations": 5, "epochs": 8, "batch": 50}
-TRAIN, TEST = 2000, 200
-if QUICK:
-    SETTINGS |= {"hidden": [50, 50], "epochs": 2}
-    TRAIN, TEST = 500, 50
+SETTINGS = DEFAULTS | {
+    "latent": 16, "hidden": [64], "steps": 10, "step_size": 0.02, "iterations": 5,
+    "epochs": 3 if QUICK else 12, "batch": 50, "learning_rate": 3e-3,
+}  # fmt: skip
+TRAIN, TEST = (500, 50) if QUICK else (2000, 200)
 NAMES = ("vae", "svi", "vae+svi", "vae+svi+kl", "sa-vae", "iterative")
 D = SETTINGS["latent"]
 
@@ -124,7 +124,7 @@ assert rows["vae"]["moved"] == 0, "a VAE takes no steps"
 # steps at test time; the open circle is the number of steps it was trained with.
 
 # %%
-REFINEMENT = (0, 1, 2, 4, 8, 16, 32)
+REFINEMENT = (0, 1, 2, 5, 10, 20, 40)
 paths = {}
 for name, (model, method, theta, phi, _) in runs.items():
     points = []

@@ -88,7 +88,7 @@ assert_close(jump, one_step, rtol=1e-12, name="the encoder's lambda")
 # then held fixed; `learn` trains a method's $\phi$ only. (`savi.fit` trains both, as the sources do.)
 
 # %%
-TRAIN, EPOCHS, BATCH = (500, 3, 50) if QUICK else (3000, 8, 50)
+TRAIN, EPOCHS, BATCH = (500, 3, 50) if QUICK else (2000, 8, 50)
 
 
 def train_decoder(model, latent):
@@ -213,7 +213,8 @@ for name, (step_size, values) in chosen.items():
 learned = chosen["iterative"][1]
 for name in optimizers.OPTIMIZERS:
     assert learned[ITERATIONS] < chosen[name][1][ITERATIONS], f"{name} is ahead after {ITERATIONS} iterations"
-assert curves["gradient and data"][ITERATIONS] < curves["data alone"][ITERATIONS]
+gain = {name: values[1] - values[ITERATIONS] for name, values in curves.items()}  # by iterations 2, 3, ...
+assert gain["gradient and data"] > 1.5 * gain["data alone"]
 assert learned[ITERATIONS] < learned[1] < learned[0], "each of these iterations should help"
 
 # %% [markdown]
