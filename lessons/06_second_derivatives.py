@@ -125,12 +125,12 @@ for method in WITH_R:
 
 # %%
 assert errors["float64"]["exact"] < 1e-12 and errors["float64"]["complex"] < 1e-12
-assert errors["float64"]["forward"] < 1e-2 and errors["float64"]["central"] < 1e-4
+assert errors["float64"]["forward"] < 1e-4 and errors["float64"]["central"] < 1e-7
 assert errors["float32"]["exact"] < 1e-5, "float32 itself is good to five digits"
-assert errors["float32"]["forward"] > 100 * errors["float32"]["exact"], "this r should ruin float32"
+assert errors["float32"]["forward"] > 1e-2, "this r should ruin float32"
 
 # %% [markdown]
-# **Break it.** Set `R = 1e-3` above: float32's forward difference becomes better and the last assert fails. With `R = 1e-9`
+# **Break it.** Set `R = 1e-3` above: float32's forward difference becomes better and the last assert fails. With `R = 1e-12`
 # the float64 asserts fail.
 #
 # Any gradient of your own can be checked like this: `savi.testing.check_hvp` compares a product with differences at a step
@@ -170,7 +170,7 @@ print(
 # The best $r$ balances both errors: about $\sqrt\epsilon$ for the forward and $\epsilon^{1/3}$ for the central difference,
 # for a $v$ of length about one. `hvp.scaled_step(r)` gives every example its own step, $r (1 + |\lambda|) / |v|$, so that
 # the length of $v$ no longer matters. (In the backward loop $v$ has the size of $\alpha \nabla f$; it shrinks as the loop
-# converges.)
+# converges.) The loss here bends within much less than $|\lambda|$, so $r$ is smaller than $\epsilon^{1/3}$.
 
 # %%
 grid = 10.0 ** np.arange(-8, 0.1, 1.0 if QUICK else 0.5)
@@ -181,7 +181,7 @@ sweeps = {
 }
 scaled = {
     dtype: relative_error(both(*setting(dtype), "central", r=hvp.scaled_step(r)), truth)
-    for dtype, r in (("float64", 1e-5), ("float32", 5e-3))
+    for dtype, r in (("float64", 1e-6), ("float32", 5e-4))
 }
 print("central difference, scaled step: " + ", ".join(f"{dtype} {error:.1e}" for dtype, error in scaled.items()))
 
@@ -214,14 +214,15 @@ print(
     f"SA-VAE's gradient, K = {STEPS}, r = {R:g}: wrong by {at_R['float64']:.1e} in float64 and {at_R['float32']:.1e} in float32"
 )
 print(f"the exact product in float32: {whole_exact:.1e}")
-assert at_R["float32"] > 20 * whole_exact
+assert at_R["float32"] > 1e-2 and at_R["float64"] < 1e-3 and whole_exact < 1e-3
 
 # %% [markdown]
 # ## What each one costs
 #
 # Counted in passes through the decoder. A gradient is one pass forward and one back; the exact product is one tangent pass
 # forward and one back, with as many matrix products of the same size, and it reuses what the gradient left behind. A
-# complex product does the work of about four real ones. To see what is asked of $f$, put a counter in front of it.
+# complex product does the work of about four real ones, a complex tanh of more. To see what is asked of $f$, put a counter
+# in front of it.
 
 
 # %%
