@@ -2,7 +2,8 @@
 
 The rooms, lower ones first; lower rooms know nothing of upper ones:
 files, memory, blas, threads, gaussian, likelihoods, nets, highway, decoders, model, reference, hvp, optimizers, inference,
-svi, amortized, semi_amortized, iterative, evaluate, checkpoints, train, glyphs, sources, data, plots, testing, compare.
+svi, amortized, semi_amortized, iterative, programs, divergences, evaluate, checkpoints, train, glyphs, sources, data,
+plots, testing, compare.
 """
 
 import importlib
@@ -25,10 +26,12 @@ __version__ = "0.1.0"
 __all__ = [
     "MLP", "SAVAE", "SVI", "VAE", "VAESVI", "AnalyticKL", "AutogradModel", "Bernoulli", "Gaussian", "HighwayMLP", "InputError",
     "Iterative", "LatentGaussianModel", "MLPDecoder", "Multinomial", "PointMass", "SampledKL", "VariationalEM", "data",
-    "evaluate", "fit", "hvp", "iterative", "optimizers", "plots", "reference", "testing",
+    "divergences", "evaluate", "fit", "hvp", "iterative", "optimizers", "plots", "programs", "reference", "testing",
 ]  # fmt: skip
 
-_LAZY = ("compare", "data", "hvp", "optimizers", "plots", "reference", "testing")  # rooms that load more than NumPy
+_LAZY = (
+    "compare data divergences hvp optimizers plots programs reference testing".split()
+)  # rooms that load more than NumPy
 
 
 def __getattr__(name):
