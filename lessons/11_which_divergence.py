@@ -22,18 +22,24 @@
 # %%
 import os
 import pathlib
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1]))
 
 import autograd
-import autograd.numpy as np
+import autograd.numpy as anp
+import numpy as np
 
 from savi import MLP, plots
 from savi.divergences import exclusive, inclusive, minimize, score_function
 from savi.optimizers import Adam
-from savi.programs import Networks, log_density, sample
+from savi.programs import Networks, log_density, log_softmax, sample
 
-QUICK = os.environ.get("SAVI_QUICK") == "1"
-ROOT = pathlib.Path(__file__).parent.parent if "__file__" in globals() else pathlib.Path()
-FIGURES = ROOT / ("runs/lessons" if QUICK else "figures/lessons")
+QUICK = bool(os.environ.get("SAVI_QUICK"))
+PICTURES = pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1] / "figures" / "lessons"
+if QUICK:
+    PICTURES = pathlib.Path(tempfile.gettempdir()) / "savi-lessons"
 
 EXACT = plots.style("vae") | {"label": "exact", "marker": "", "linewidth": 2.4, "alpha": 0.55}
 LOOKS = {
@@ -42,14 +48,15 @@ LOOKS = {
 }
 
 
-def train(model, family, phi, steps, batch, step_size):
+def train(model, family, phi, steps, batch, step_size, average=0.25):
     """The same start, the same number of steps and draws for both losses: {loss: (phi, losses)}."""
     losses = {
         "inclusive": lambda phi, rng: inclusive(family, phi, sample(model, (batch,), rng)),
         "exclusive": lambda phi, rng: exclusive(model, family, phi, {"y": sample(model, (batch,), rng)["y"]}, rng),
     }
     return {
-        name: minimize(loss, phi, steps, np.random.default_rng(0), Adam(step_size)) for name, loss in losses.items()
+        name: minimize(loss, phi, steps, np.random.default_rng(0), Adam(step_size), average)
+        for name, loss in losses.items()
     }
 
 
@@ -79,8 +86,8 @@ def family_1(t, phi):
 
 
 TRUE = np.array([S_0**2, MU_0 * S**2, 0]) / (S_0**2 + S**2) + np.array([0, 0, S_0 * S / np.sqrt(S_0**2 + S**2)])
-steps, batch = (400, 1000) if QUICK else (4000, 2000)
-trained_1 = train(model_1, family_1, np.zeros(3), steps, batch, step_size=0.02)
+steps, batch = (300, 2000) if QUICK else (1200, 10000)
+trained_1 = train(model_1, family_1, np.zeros(3), steps, batch, step_size=0.02, average=0.5)
 
 print("            a        b        c")
 print("exact    ", *(f"{value:8.4f}" for value in TRUE))
@@ -111,7 +118,7 @@ for name, (_, losses) in trained_1.items():
 right.set(xlabel="step", ylabel="loss − its floor (nats per example)", title="training, first steps", ylim=(-0.2, 4))
 handles = dict(zip(*left.get_legend_handles_labels()[::-1]))
 right.legend(handles.values(), handles, frameon=False)
-plots.save(fig, FIGURES / "11_model_1.png")
+plots.save(fig, PICTURES / "11_model_1.png")
 
 # %% [markdown]
 # ## Model 2: where they must differ
@@ -181,7 +188,7 @@ for ax, exact, values, label in [
         ax.plot(ys, values(lam), **LOOKS[name])
     ax.set(xlabel="observation y", ylabel=label, title="the network's outputs")
 axes[0, 0].legend(frameon=False, loc="upper right")
-plots.save(fig, FIGURES / "11_model_2.png")
+plots.save(fig, PICTURES / "11_model_2.png")
 
 # %% [markdown]
 # ## Model 3: a discrete latent
@@ -256,8 +263,7 @@ for k in range(3):
     axes[1, 1].plot(ys, (MU_3[k] * np.exp(-LOG_VAR_3[k]) + ys * np.exp(-LOG_NOISE_3)) / precision[k], **EXACT)
     axes[1, 2].plot(ys, np.full(len(ys), precision[k] ** -0.5), **EXACT)
     for name, (phi, _) in trained_3.items():
-        logits = nets_3(phi, "z", ys)
-        probability = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+        probability = np.exp(log_softmax(nets_3(phi, "z", ys)))
         mu, log_var = nets_3(phi, "x", ys, *(np.full(len(ys), j == k) for j in range(3))).T
         likely = probability[:, k] > 0.01  # elsewhere nothing asks what x would be
         axes[1, 0].plot(ys, probability[:, k], **LOOKS[name])
@@ -267,7 +273,7 @@ for ax, label in zip(axes[1], ["q(z | y), z = 0, 1, 2", "mean of x given z", "st
     ax.set(xlabel="observation y", ylabel=label, title="the networks' outputs")
 axes[1, 2].set_ylim(0, 1.4)
 axes[0, 0].legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="upper right")
-plots.save(fig, FIGURES / "11_model_3.png")
+plots.save(fig, PICTURES / "11_model_3.png")
 
 # %% [markdown]
 # ## Model 4: a program that branches
@@ -368,7 +374,7 @@ for ax, y in zip(axes[1], (-1.5, 1.0, 4.0)):
         ax.plot(x, joint.sum(axis=1) * h, **LOOKS[name])
     ax.set(xlabel="c", ylabel="density of branch and c", title=f"model 4, y = {y:g}", xlim=(-4, 4))
 axes[0, 0].legend(frameon=False, loc="upper right")
-plots.save(fig, FIGURES / "11_model_4.png")
+plots.save(fig, PICTURES / "11_model_4.png")
 
 # %% [markdown]
 # ## When nothing can be enumerated
@@ -386,7 +392,7 @@ runs = 60 if QUICK else 400
 
 
 def estimates(loss):
-    gradient = autograd.grad(lambda phi: np.mean(loss(phi)))
+    gradient = autograd.grad(lambda phi: anp.mean(loss(phi)))
     return np.array([gradient(phi) for _ in range(runs)])
 
 

@@ -76,10 +76,15 @@ def score_function(model, family, phi, observed, rng, samples=2, baseline=leave_
     return loss + (f - b - 1) * (t.log_score - getval(t.log_score))
 
 
-def minimize(loss, phi, steps, rng, optimizer=Adam(0.01)):  # noqa: B008
-    """(phi, losses (steps,)): descends the mean of loss(phi, rng), with step sizes that fall linearly to 0."""
+def minimize(loss, phi, steps, rng, optimizer=Adam(0.01), average=0.25):  # noqa: B008
+    """(phi, losses (steps,)): descends the mean of loss(phi, rng), with step sizes that fall linearly to 0.
+
+    phi is the mean over the last steps, a share `average` of all, in which sampling noise cancels (Polyak 1992).
+    """
+    expect("steps", steps, steps >= 1, "at least 1")
     value_and_grad = autograd.value_and_grad(lambda phi: np.mean(loss(phi, rng)))
-    state, losses = optimizer.init(phi), []
+    state, losses, last = optimizer.init(phi), [], max(1, round(average * steps))
+    total = numpy.zeros_like(phi)
     for t in range(steps):
         value, g = value_and_grad(phi)
         if not numpy.isfinite(value):
@@ -87,4 +92,6 @@ def minimize(loss, phi, steps, rng, optimizer=Adam(0.01)):  # noqa: B008
         state, step = optimizer._replace(step_size=optimizer.step_size * (1 - t / steps)).update(state, g)
         phi = phi + step
         losses.append(value)
-    return phi, numpy.array(losses)
+        if t >= steps - last:
+            total += phi / last
+    return total, numpy.array(losses)

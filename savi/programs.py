@@ -111,8 +111,9 @@ class Trace:
             missing = self.here & numpy.isnan(getval(value))
             expect(f"site {name!r}", "NaN where the program makes a draw", not missing.any(), "a number")
         else:
-            expect(f"site {name!r}", "without a value", self.rng, "one for every draw that the program makes")
             enumerated = self.path is not None and not smooth
+            known = enumerated or name in self.noise or self.rng is not None
+            expect(f"site {name!r}", "without a value", known, "one for every draw that the program makes")
             stopped = not (smooth and self.reparameterize)
             value = self._choose(name, options) if enumerated else draw()
             value = self._rows(getval(value) if stopped else value)

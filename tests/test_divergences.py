@@ -18,8 +18,10 @@ from savi.optimizers import Adam, Momentum
 from savi.programs import Networks, log_density, sample
 from savi.testing import assert_close, check_gradient
 
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
-WEIGHTS = WEIGHTS / WEIGHTS.sum()  # of a standard normal: a weighted mean over NODES is its expectation
+NODES = np.linspace(-8, 8, 161)
+WEIGHTS = (
+    0.1 * np.exp(-0.5 * NODES**2) / np.sqrt(2 * np.pi)
+)  # a weighted sum over NODES is a standard normal's expectation
 Y = np.array([-2.5, 0.4, 3.0])
 GRID = np.linspace(-14, 14, 1401)
 STEP = GRID[1] - GRID[0]
@@ -66,7 +68,7 @@ def test_model_1_the_exclusive_loss_is_the_closed_form():
         return kl - log_normal(Y, MU0, np.log(5.0))
 
     def loss(phi):
-        return at_nodes(exclusive(model_1, linear, phi, {"y": Y}, None, 60, {"x": NODES[:, None]}))
+        return at_nodes(exclusive(model_1, linear, phi, {"y": Y}, None, len(NODES), {"x": NODES[:, None]}))
 
     phi = np.array([0.5, -0.3, 0.4])
     assert_close(loss(phi), closed(phi), 1e-11)
@@ -99,18 +101,19 @@ def test_model_1_the_inclusive_loss_is_the_closed_form():
 @pytest.mark.parametrize("divergence", ["inclusive", "exclusive"])
 def test_model_1_both_losses_recover_a_b_c(divergence):
     def loss(phi, rng):
-        draws = sample(model_1, (2000,), rng)
+        draws = sample(model_1, (10000,), rng)
         if divergence == "inclusive":
             return inclusive(linear, phi, draws)
         return exclusive(model_1, linear, phi, {"y": draws["y"]}, rng)
 
-    a, b, log_c = minimize(loss, np.zeros(3), 3000, rng(), Adam(0.02))[0]
-    assert np.abs(np.array([a, b, np.exp(log_c)]) - [0.8, 0.2, np.sqrt(0.8)]).max() < 1e-3
+    a, b, log_c = minimize(loss, np.zeros(3), 1200, rng(), Adam(0.02), average=0.5)[0]
+    error = np.abs(np.array([a, b, np.exp(log_c)]) - [0.8, 0.2, np.sqrt(0.8)])
+    assert error.max() < 1e-3, error
 
 
 # --- model 2: a mixture and its noise, q a normal -----------------------------------------------------------------------
 
-PI, MU, LOG_VAR, LOG_NOISE = np.array([0.4, 0.6]), np.array([-2.0, 2.0]), np.array([-0.5, 0.0]), np.log(2.0**2)
+PI, MU, LOG_VAR, LOG_NOISE = np.array([0.4, 0.6]), np.array([-3.0, 3.0]), np.array([-0.5, 0.0]), np.log(3.0**2)
 
 
 def model_2(t):
@@ -133,7 +136,7 @@ PHI_2 = np.array([-0.5, 0.3, 1.0, 0.1, -0.4, -1.0])
 
 
 def exclusive_2(phi):
-    return at_nodes(exclusive(model_2, table, phi, {"y": Y}, None, 60, {"x": NODES[:, None]}))
+    return at_nodes(exclusive(model_2, table, phi, {"y": Y}, None, len(NODES), {"x": NODES[:, None]}))
 
 
 def quadrature_2(phi):
@@ -144,11 +147,11 @@ def quadrature_2(phi):
 
 
 def test_model_2_the_exclusive_loss_and_gradient_are_those_of_quadrature():
-    assert_close(exclusive_2(PHI_2), quadrature_2(PHI_2), 1e-5)
+    assert_close(exclusive_2(PHI_2), quadrature_2(PHI_2), 1e-9)
     gradient, expected = gradient_of(exclusive_2, PHI_2), gradient_of(quadrature_2, PHI_2)
-    assert_close(gradient, expected, 1e-4)
+    assert_close(gradient, expected, 1e-9)
     with pytest.raises(AssertionError):
-        assert_close(1.001 * gradient, expected, 1e-4)
+        assert_close(1.001 * gradient, expected, 1e-9)
 
 
 def weighted_inclusive(model, family, phi, draws):
@@ -170,11 +173,11 @@ def test_model_2_the_inclusive_minimiser_has_the_posteriors_moments():
     assert np.linalg.norm(gradient(best)) < 1e-12
     assert np.linalg.norm(gradient(1.001 * best)) > 1e-4
     check_gradient(loss, PHI_2, gradient, rtol=1e-7)
-    assert_close(minimize(loss, PHI_2, 1500, None, Adam(0.1))[0], best, 1e-5)
+    assert_close(minimize(loss, PHI_2, 600, None, Adam(0.1))[0], best, 1e-5)
 
 
 def test_model_2_the_exclusive_minimiser_is_the_best_of_all_normals_and_sits_on_one_mode():
-    phi, _ = minimize(lambda phi, rng: exclusive_2(phi), PHI_2, 1500, None, Adam(0.1))
+    phi, _ = minimize(lambda phi, rng: exclusive_2(phi), PHI_2, 600, None, Adam(0.1))
     mu, log_var = phi.reshape(2, -1)
     grid_mu, grid_log_var = np.meshgrid(np.linspace(-4, 4, 81), np.linspace(-2, 2, 41))
     for n in range(3):
@@ -225,7 +228,7 @@ def exact_3():
 
 
 def exclusive_3(phi):
-    return at_nodes(exclusive(model_3, table_3, phi, {"y": Y}, None, 60, {"x": NODES[:, None]}))
+    return at_nodes(exclusive(model_3, table_3, phi, {"y": Y}, None, len(NODES), {"x": NODES[:, None]}))
 
 
 def brute_3(phi):
@@ -288,19 +291,19 @@ def test_model_3_at_the_exact_posterior_every_sample_of_the_exclusive_loss_is_th
 
 @pytest.mark.parametrize("divergence", ["inclusive", "exclusive"])
 def test_model_3_networks_find_the_posterior_with_either_loss(divergence):
-    nets = Networks(z=MLP([1, 10, 3]), x=MLP([4, 10, 2]))
+    nets = Networks(z=MLP([1, 8, 3]), x=MLP([4, 8, 2]))
 
     def family(t, phi):
         z = nets.discrete(t, phi, "z", t["y"])
         nets.normal(t, phi, "x", t["y"], *(z == k for k in range(3)))
 
     def loss(phi, rng):
-        draws = sample(model_3, (200,), rng)
+        draws = sample(model_3, (100,), rng)
         if divergence == "inclusive":
             return inclusive(family, phi, draws)
         return exclusive(model_3, family, phi, {"y": draws["y"]}, rng)
 
-    phi, _ = minimize(loss, nets.init(rng()), 1000, rng(), Adam(0.03))
+    phi, _ = minimize(loss, nets.init(rng()), 500, rng(), Adam(0.05))
     _, log_p_y = exact_3()
     gap = exclusive(model_3, family, phi, {"y": Y}, rng(), 500).mean(axis=0) + log_p_y
     assert (np.abs(gap) < 0.1).all(), gap
@@ -341,7 +344,7 @@ def table_4(t, phi):
 
 
 PHI_4 = np.random.default_rng(4).uniform(-1, 1, 39)
-LINE, AREA = np.linspace(-9, 9, 181), 0.1**2
+LINE, AREA = np.arange(-13.5, 13.6, 0.15), 0.15**2
 C, D = LINE[:, None, None], LINE[None, :, None]
 
 
@@ -429,7 +432,8 @@ def test_model_4_the_inclusive_loss_and_gradient_are_those_of_brute_force():
     assert_close(loss(PHI_4), brute(PHI_4), 1e-11)
     gradient = gradient_of(loss, PHI_4)
     assert_close(gradient, gradient_of(brute, PHI_4), 1e-11)
-    check_gradient(loss, PHI_4, gradient)
+    v = rng().standard_normal(39)
+    assert_close(gradient @ v, np.sum(loss(PHI_4 + 1e-5 * v) - loss(PHI_4 - 1e-5 * v)) / 2e-5, 1e-7)
 
 
 # --- the three derivatives of the exclusive loss ---------------------------------------------------------------------------
@@ -449,8 +453,8 @@ def discrete_family(t, phi):
     GRIDDED.discrete(t, phi, "w", t["y"], z)
 
 
-PHI_D = GRIDDED.init(np.random.default_rng(5)) * 2
-Y_D = {"y": np.array([0.8])}
+PHI_D = GRIDDED.init(np.random.default_rng(5))
+Y_D = {"y": np.array([0.5])}
 
 
 def test_enumeration_is_the_sum_over_all_values():
@@ -617,13 +621,15 @@ def test_where_only_some_examples_reach_a_discrete_draw_the_weights_of_its_value
 
 
 def test_minimize_takes_the_optimizers_steps_with_a_falling_step_size():
-    phi, losses = minimize(lambda phi, rng: 0.5 * phi**2, np.array([1.0, -2.0]), 4, None, Momentum(0.4, 0.5))
-    expected, v, values = np.array([1.0, -2.0]), 0.0, []
+    phi, losses = minimize(
+        lambda phi, rng: 0.5 * phi**2, np.array([1.0, -2.0]), 4, None, Momentum(0.4, 0.5), average=0.5
+    )
+    expected, v, values = [np.array([1.0, -2.0])], 0.0, []
     for t in range(4):
-        values.append(0.5 * np.mean(expected**2))
-        v = 0.5 * v - expected / 2  # the mean of two
-        expected = expected + 0.4 * (1 - t / 4) * v
-    assert_close(phi, expected, 1e-14)
+        values.append(0.5 * np.mean(expected[t] ** 2))
+        v = 0.5 * v - expected[t] / 2  # the mean of two
+        expected.append(expected[t] + 0.4 * (1 - t / 4) * v)
+    assert_close(phi, (expected[3] + expected[4]) / 2, 1e-14)
     assert_close(losses, np.array(values), 1e-14)
 
 
@@ -649,6 +655,7 @@ def extra(t, phi):
         (lambda: inclusive(lambda t, phi: None, None, {"x": Y, "y": Y}), "site 'x' is given where the program makes no"),
         (lambda: score_function(model_1, linear, np.zeros(3), {"y": Y}, rng(), 1), "number of samples is 1; expected at"),
         (lambda: minimize(lambda phi, rng: phi * np.nan, np.ones(2), 3, None), "the loss is nan at step 0"),
+        (lambda: minimize(lambda phi, rng: phi, np.ones(2), 0, None), "steps is 0; expected at least 1"),
     ],
 )  # fmt: skip
 def test_what_it_refuses(run, message):
