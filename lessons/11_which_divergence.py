@@ -148,7 +148,7 @@ def family_2(t, phi):
     nets_2.normal(t, phi, "x", t["y"])
 
 
-steps, batch = (300, 200) if QUICK else (3000, 250)
+steps, batch = (300, 200) if QUICK else (2000, 250)
 trained_2 = train(model_2, family_2, nets_2.init(np.random.default_rng(1)), steps, batch, step_size=0.03)
 
 # %% [markdown]
@@ -224,7 +224,7 @@ def family_3(t, phi):
     nets_3.normal(t, phi, "x", t["y"], *(z == k for k in range(3)))
 
 
-steps, batch = (200, 200) if QUICK else (2000, 250)
+steps, batch = (150, 200) if QUICK else (1000, 250)
 trained_3 = train(model_3, family_3, nets_3.init(np.random.default_rng(2)), steps, batch, step_size=0.03)
 
 # %% [markdown]
@@ -326,15 +326,15 @@ def family_4(t, phi):
 
 
 print({name: value.round(2) for name, value in sample(model_4, (4,), np.random.default_rng(4)).items()})  # NaN: no draw
-steps, batch = (150, 200) if QUICK else (1500, 250)
+steps, batch = (120, 200) if QUICK else (1000, 250)
 trained_4 = train(model_4, family_4, nets_4.init(np.random.default_rng(5)), steps, batch, step_size=0.03)
 
 # %% [markdown]
 # Brute force knows the answer: three branches, each on a grid of its continuous draws (`nan`: no draw).
 
 # %%
-nan, h = np.array(np.nan), 0.1
-ys, x = np.linspace(-6, 6, 61), np.arange(-9, 9, h)
+nan, h = np.array(np.nan), 0.2
+ys, x = np.linspace(-6, 6, 41), np.arange(-8, 9, h)
 none = {"a": nan, "side": nan, "b": nan, "c": nan, "d": nan, "y": ys}
 BRANCHES = {
     "a": none | {"kind": 0, "a": x[:, None]},
@@ -369,11 +369,11 @@ for ax, branch in zip(axes[0], BRANCHES):
         ax.plot(ys, found_4[name][branch], **LOOKS[name])
     ax.set(xlabel="observation y", ylabel=f"probability of the branch with {branch}", ylim=(-0.03, 1.03))
 for ax, y in zip(axes[1], (-1.5, 1.0, 4.0)):
-    i = np.argmin(np.abs(ys - y))
-    joint = np.exp(log_density(model_4, BRANCHES["c, d"]))[:, :, i]
-    ax.plot(x, joint.sum(axis=1) * h / evidence[i], **EXACT)
+    draws = BRANCHES["c, d"] | {"y": np.full((1, 1, 1), y)}
+    joint = np.exp(log_density(model_4, draws))[:, :, 0]
+    ax.plot(x, joint.sum(axis=1) * h / np.interp(y, ys, evidence), **EXACT)
     for name, (phi, _) in trained_4.items():
-        joint = np.exp(-inclusive(family_4, phi, BRANCHES["c, d"]))[:, :, i]
+        joint = np.exp(-inclusive(family_4, phi, draws))[:, :, 0]
         ax.plot(x, joint.sum(axis=1) * h, **LOOKS[name])
     ax.set(xlabel="c", ylabel="density of branch and c", title=f"model 4, y = {y:g}", xlim=(-4, 4))
 axes[0, 0].legend(frameon=False, loc="upper right")
@@ -388,10 +388,10 @@ plots.save(fig, PICTURES / "11_model_4.png")
 # of the other samples of the same $y$, takes out much of the noise.
 
 # %%
-phi = nets_4.init(np.random.default_rng(6))
+phi = trained_4["inclusive"][0]
 y = {"y": np.array([-3.0, 0.0, 3.0])}
 rng = np.random.default_rng(7)
-runs = 60 if QUICK else 400
+runs = 50 if QUICK else 200
 
 
 def estimates(loss):

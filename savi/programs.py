@@ -117,14 +117,14 @@ class Trace:
             stopped = not (smooth and self.reparameterize)
             value = self._choose(name, options) if enumerated else draw()
             value = self._rows(getval(value) if stopped else value)
-        value = np.where(self.here, value, 0.0)
-        log_q = np.where(self.here, log_density(value), 0.0)
+        value = self._masked(value, 0.0)
+        log_q = self._masked(log_density(value), 0.0)
         self.log_prob = self.log_prob + log_q
         if enumerated:  # an example that does not come here goes along the first of the paths, and no other
-            self.weight = self.weight * np.where(self.here, np.exp(log_q), float(self.taken[-1] == 0))
+            self.weight = self.weight * self._masked(np.exp(log_q), float(self.taken[-1] == 0))
         elif stopped:
             self.log_score = self.log_score + log_q
-        self.values[name] = np.where(self.here, value, before)
+        self.values[name] = self._masked(value, before)
         return value
 
     def _choose(self, name, options):
@@ -139,13 +139,21 @@ class Trace:
     def _pick(self, log_pi):
         """Samples of a discrete distribution (shape), by inverting its distribution function."""
         steps = numpy.cumsum(numpy.exp(getval(log_pi)), axis=-1)[..., :-1]
-        return numpy.sum(self.rng.random((*self.shape, 1)) > steps, axis=-1)
+        return numpy.sum(self.rng.random((*self.shape, 1)) > steps, axis=-1, dtype=float)
+
+    def _masked(self, a, elsewhere):
+        """a (shape) for the examples that are here."""
+        return a if self.here.all() else np.where(self.here, a, elsewhere)
 
     def _rows(self, a):
-        return a + numpy.zeros(self.shape)
+        return _broadcast(a, self.shape)
 
     def _vectors(self, a):
-        return a + numpy.zeros((*self.shape, numpy.shape(getval(a))[-1]))
+        return _broadcast(a, (*self.shape, numpy.shape(getval(a))[-1]))
+
+
+def _broadcast(a, shape):
+    return a if numpy.shape(getval(a)) == shape else a + numpy.zeros(shape)
 
 
 def normal_log_density(x, mu, log_var):
