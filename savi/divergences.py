@@ -22,7 +22,7 @@ from autograd.tracer import getval
 
 from .files import InputError, expect
 from .optimizers import Adam
-from .programs import Trace, log_density, shape_of
+from .programs import Trace, enumerate_paths, log_density, shape_of
 
 
 def inclusive(family, phi, draws, observed=("y",)):
@@ -39,17 +39,15 @@ def exclusive(model, family, phi, observed, rng, samples=1, noise=None):
     """-ELBO at each y, (S, N): enumerated over discrete draws, reparameterized at normal ones.
 
     observed: y, arrays (N,) by site, drawn from the model or of any other origin. noise: standard normals by site,
-    broadcast to (S, N); those that it lacks rng draws, the same for all paths. A path is one choice of the discrete
-    draws; the family and the model run once for each, as often as there are paths.  Raises InputError at a mixture.
+    broadcast to (S, N); those that it lacks rng draws, the same for all paths. A path is a way through the family's
+    discrete draws and branches; all of them run side by side, on a first axis that is summed over.  Raises InputError at
+    a mixture.
     """
     shape, noise = (samples, *shape_of(*observed.values())), dict(noise or {})
-    loss, paths = 0.0, [()]
-    while paths:
-        t = Trace(shape, observed=observed, rng=rng, noise=noise, path=paths.pop())
-        family(t, phi)
-        paths += t.siblings
-        loss = loss + t.weight * (t.log_prob - log_density(model, t.values | observed))
-    return loss
+    path, n = enumerate_paths(lambda t: family(t, getval(phi)), shape, observed, rng, noise)
+    t = Trace((n, *shape), observed=observed, rng=rng, noise=noise, path=path)
+    family(t, phi)
+    return np.sum(t.weight * (t.log_prob - log_density(model, t.values | observed)), axis=0)
 
 
 def leave_one_out(f):

@@ -31,20 +31,20 @@ from .reference import mlp
 class Trace:
     """One run of a program on a batch: the draws it makes and their log density.
 
-    shape: (N,), or (S, N) for S samples of each example. given: arrays by site that broadcast to shape, NaN for no
+    shape: (N,), (S, N) for S samples of each example, any. given: arrays by site that broadcast to shape, NaN for no
     draw; at other sites rng draws, and `noise` keeps the standard normals of each. observed: what t[name] reads.
-    path: the values of the first discrete draws, all later ones being 0; None samples them. reparameterize: whether
-    derivatives flow through normal draws.
+    path: values of discrete draws by site, which broadcast to shape, 0 at sites it lacks; None samples the draws.
+    reparameterize: whether derivatives flow through normal draws.
     The run leaves: values, arrays (shape) by site; log_prob (shape); log_score (shape), the part of log_prob from
-    sampled draws through which no derivative flows; weight (shape), the probability of the path; siblings, the paths
-    that turn off it.
+    sampled draws through which no derivative flows; weight (shape), the probability of the path; taken, the path as
+    far as the program went; siblings, the paths that turn off it.
     """
 
     def __init__(self, shape, given=None, observed=None, rng=None, noise=None, path=None, reparameterize=True):
         self.shape, self.given, self.observed, self.rng = shape, given or {}, observed or {}, rng
         self.noise, self.path, self.reparameterize = {} if noise is None else noise, path, reparameterize
         self.here = numpy.ones(shape, bool)  # the examples that take the present branch
-        self.values, self.siblings, self.taken = {}, [], ()
+        self.values, self.siblings, self.taken = {}, [], {}
         self.log_prob, self.log_score, self.weight = numpy.zeros(shape), numpy.zeros(shape), numpy.ones(shape)
 
     def __getitem__(self, name):
@@ -121,20 +121,20 @@ class Trace:
         log_q = self._masked(log_density(value), 0.0)
         self.log_prob = self.log_prob + log_q
         if enumerated:  # an example that does not come here goes along the first of the paths, and no other
-            self.weight = self.weight * self._masked(np.exp(log_q), float(self.taken[-1] == 0))
+            self.weight = self.weight * self._masked(np.exp(log_q), self._rows(1.0 * (self.taken[name] == 0)))
         elif stopped:
             self.log_score = self.log_score + log_q
         self.values[name] = self._masked(value, before)
         return value
 
     def _choose(self, name, options):
-        """The path's next value; beyond its end 0, and the other values become siblings."""
+        """The path's value at a site; where it has none 0, and the other values become siblings."""
         expect(f"site {name!r}", "a mixture", options, "a draw to enumerate or reparameterize: use score_function")
-        i = len(self.taken)
-        if i >= len(self.path):
-            self.siblings += [(*self.taken, k) for k in range(1, options)]
-        self.taken += (self.path[i] if i < len(self.path) else 0,)
-        return self.taken[-1]
+        expect(f"site {name!r}", "enumerated twice", name not in self.taken, "a name of its own in each branch")
+        if name not in self.path:
+            self.siblings += [self.taken | {name: k} for k in range(1, options)]
+        self.taken[name] = self.path.get(name, 0)
+        return self.taken[name]
 
     def _pick(self, log_pi):
         """Samples of a discrete distribution (shape), by inverting its distribution function."""
@@ -174,6 +174,24 @@ def sample(program, shape, rng, observed=None):
     t = Trace(shape, observed=observed, rng=rng)
     program(t)
     return t.values
+
+
+def enumerate_paths(program, shape, observed, rng, noise):
+    """Values of discrete draws by site, each (paths, 1, ...): one row for every way through the program.
+
+    A path is found by the one that it turns off, so that draws in a branch multiply the paths of that branch only.
+    Which paths there are may depend on the noise, which is drawn where it is missing.
+    """
+    paths, ahead = [], [{}]
+    while ahead:
+        t = Trace(shape, observed=observed, rng=rng, noise=noise, path=ahead.pop())
+        program(t)
+        paths.append(t.taken)
+        ahead += t.siblings
+    column = (len(paths), *[1] * len(shape))
+    return {name: numpy.reshape([path.get(name, 0) for path in paths], column) for path in paths for name in path}, len(
+        paths
+    )
 
 
 def log_density(program, draws, observed=None):

@@ -670,8 +670,8 @@ def test_both_rooms_are_savis():
 # --- mutations -------------------------------------------------------------------------------------------------------------
 
 IN_PROGRAMS = {
-    "weights have no derivative": ("np.where(self.here, np.exp(log_q)", "np.where(self.here, numpy.exp(getval(log_q))"),
-    "the path's probability is left out": ("self.weight = self.weight *", "self.weight = numpy.ones(self.shape) + 0 *"),
+    "weights have no derivative": ("_masked(np.exp(log_q)", "_masked(numpy.exp(getval(log_q))"),
+    "the path's probability is left out": ("self.weight = self.weight *", "self.weight = self.weight + 0 *"),
     "the standard deviation is the variance": ("np.exp(log_var / 2) * self.noise", "np.exp(log_var) * self.noise"),
     "draws carry no derivative": ("stopped = not (smooth and self.reparameterize)", "stopped = True"),
     "the last of the values is forgotten": ("range(1, options)", "range(1, options - 1)"),
@@ -699,7 +699,7 @@ def test_the_checks_catch(name, monkeypatch):
     exec(compile(source.replace(old, new), room.__file__, "exec"), mutant.__dict__)
     if room is programs:
         monkeypatch.setattr(divergences, "Trace", mutant.Trace)
-        monkeypatch.setattr(divergences, "log_density", mutant.log_density)
+        monkeypatch.setattr(divergences, "enumerate_paths", mutant.enumerate_paths)
     else:
         for function in ("exclusive", "score_function"):
             monkeypatch.setattr(sys.modules[__name__], function, getattr(mutant, function))
