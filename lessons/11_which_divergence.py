@@ -105,32 +105,35 @@ x = np.linspace(-5, 7, 301)
 fig, (left, right) = plots.figure(columns=2)
 for y in (-2.0, 1.0, 4.0):
     left.plot(x, density(x, TRUE[0] * y + TRUE[1], 2 * np.log(TRUE[2])), **EXACT)
-    left.text(TRUE[0] * y + TRUE[1], 0.46, f"y = {y:g}", ha="center")
+    left.text(TRUE[0] * y + TRUE[1], 0.455, f"y = {y:g}", ha="center")
     for name, (phi, _) in trained_1.items():
         left.plot(x, density(x, phi[0] * y + phi[1], 2 * phi[2]), **LOOKS[name])
-left.set(xlabel="x", ylabel="density", ylim=(0, 0.5), title="model 1: p(x | y) and q(x | y)")
+left.set(xlabel="x", ylabel="density", ylim=(0, 0.6), title="model 1: p(x | y) and q(x | y)")
 floors = {"inclusive": np.log(TRUE[2]), "exclusive": np.log(np.sqrt(S_0**2 + S**2))}
 for name, (_, losses) in trained_1.items():
     floor = floors[name] + 0.5 * np.log(2 * np.pi * np.e)
     early = slice(0, max(100, steps // 10))
     right.plot(losses[early] - floor, **LOOKS[name])
     assert abs(np.mean(losses[-steps // 4 :]) - floor) < (0.02 if QUICK else 0.002)
-right.set(xlabel="step", ylabel="loss − its floor (nats per example)", title="training, first steps", ylim=(-0.2, 4))
-handles = dict(zip(*left.get_legend_handles_labels()[::-1]))
-right.legend(handles.values(), handles, frameon=False)
+right.set(xlabel="step", ylabel="loss − its floor (nats per example)", title="training, first steps")
+left.legend(*(part[:3] for part in left.get_legend_handles_labels()), frameon=False, loc="upper left", fontsize=8)
+right.legend(frameon=False)
 plots.save(fig, PICTURES / "11_model_1.png")
 
 # %% [markdown]
 # ## Model 2: where they must differ
 #
 # $x \sim \sum_k \pi_k N(\mu_k, s_k^2)$ and much noise, $y \sim N(x, s^2)$: between the modes the posterior has two peaks,
-# and $q = N(\eta^1(y), \eta^2(y))$ has one. Now no $q$ is right, and the two losses err in their own ways.
+# and $q = N(\eta^1(y), \eta^2(y)^2)$ has one. Now no $q$ is right, and the two losses err in their own ways.
 #
 # - Inclusive: where $p$ has mass and $q$ has none, $-\log q$ is huge. So $q$ *covers*: the best normal has the posterior's
 #   mean and variance (set the derivative of $\mathbb E_p[-\log q]$ by either to zero).
 # - Exclusive: where $q$ has mass and $p$ has none, $-\log p$ is huge. So $q$ *seeks one mode* and stays inside.
 #
 # One network gives both numbers, the mean and the log-variance.
+#
+# In the picture below the exclusive network sits on the larger peak, and has one peak's width whatever $y$ is; at $y = 0$ it
+# has to cross from one to the other, and as a network is continuous it is wide there for a moment.
 
 # %%
 PI, MU, LOG_VAR, LOG_NOISE = np.array([0.5, 0.5]), np.array([-2.5, 2.5]), np.log([0.8**2, 0.8**2]), np.log(2.5**2)
@@ -184,7 +187,7 @@ for ax, y in zip(axes.flat, (-4.0, -1.0, 1.0, 4.0)):
     ax.set(xlabel="x", ylabel="density", title=f"model 2, y = {y:g}", ylim=(0, 0.62))
 for ax, exact, values, label in [
     (axes[1, 1], mean, lambda lam: lam[0], "mean of x, $\\eta^1(y)$"),
-    (axes[1, 2], sd, lambda lam: np.exp(lam[1] / 2), "standard deviation of x, $\\sqrt{\\eta^2(y)}$"),
+    (axes[1, 2], sd, lambda lam: np.exp(lam[1] / 2), "sd of x, $\\eta^2(y)$"),
 ]:
     ax.plot(ys, exact, **EXACT)
     for name, lam in outputs_2.items():
@@ -198,8 +201,8 @@ plots.save(fig, PICTURES / "11_model_2.png")
 #
 # The same mixture with its component $z$ kept as a latent: $q(z \mid y)\, q(x \mid y, z)$ has a network for each, and
 # enough freedom to hold the exact posterior again, in closed form for a given $z$. Draws of $z$ cannot be reparameterized.
-# The inclusive loss does not care. The exclusive loss here *enumerates*: the program runs once for each $z$, and the terms
-# are weighted by $q(z \mid y)$.
+# The inclusive loss does not care. The exclusive loss here *enumerates*: it tries every $z$ and weights the terms by
+# $q(z \mid y)$.
 
 # %%
 PI_3, MU_3, LOG_VAR_3, LOG_NOISE_3 = (
@@ -272,7 +275,7 @@ for k in range(3):
         axes[1, 0].plot(ys, probability[:, k], **LOOKS[name])
         axes[1, 1].plot(ys[likely], mu[likely], **LOOKS[name])
         axes[1, 2].plot(ys[likely], np.exp(log_var / 2)[likely], **LOOKS[name])
-for ax, label in zip(axes[1], ["q(z | y), z = 0, 1, 2", "mean of x given z", "standard deviation of x given z"]):
+for ax, label in zip(axes[1], ["q(z | y), z = 0, 1, 2", "mean of x given z", "sd of x given z"]):
     ax.set(xlabel="observation y", ylabel=label, title="the networks' outputs")
 axes[1, 2].set_ylim(0, 1.4)
 axes[0, 0].legend(*axes[0, 0].get_legend_handles_labels(), frameon=False, loc="upper right")
@@ -367,7 +370,7 @@ for ax, branch in zip(axes[0], BRANCHES):
     ax.plot(ys, exact_4[branch] / evidence, **EXACT)
     for name in trained_4:
         ax.plot(ys, found_4[name][branch], **LOOKS[name])
-    ax.set(xlabel="observation y", ylabel=f"probability of the branch with {branch}", ylim=(-0.03, 1.03))
+    ax.set(xlabel="observation y", ylabel=f"q(branch with {branch} | y)", ylim=(-0.03, 1.03))
 for ax, y in zip(axes[1], (-1.5, 1.0, 4.0)):
     draws = BRANCHES["c, d"] | {"y": np.full((1, 1, 1), y)}
     joint = np.exp(log_density(model_4, draws))[:, :, 0]
@@ -375,11 +378,14 @@ for ax, y in zip(axes[1], (-1.5, 1.0, 4.0)):
     for name, (phi, _) in trained_4.items():
         joint = np.exp(-inclusive(family_4, phi, draws))[:, :, 0]
         ax.plot(x, joint.sum(axis=1) * h, **LOOKS[name])
-    ax.set(xlabel="c", ylabel="density of branch and c", title=f"model 4, y = {y:g}", xlim=(-4, 4))
+    ax.set(xlabel="c", ylabel="q(branch with c, d; c | y)", title=f"model 4, y = {y:g}", xlim=(-4, 4))
 axes[0, 0].legend(frameon=False, loc="upper right")
 plots.save(fig, PICTURES / "11_model_4.png")
 
 # %% [markdown]
+# Both find the posterior, as it is in the family. Where they still differ, at $y$ beyond 4, there was little to learn from:
+# training draws $y$ from $p(y)$, and an error at an observation that never comes costs nothing, in either loss.
+#
 # ## When nothing can be enumerated
 #
 # With twenty binary draws there are a million paths. The score function needs one:

@@ -177,10 +177,9 @@ def sample(program, shape, rng, observed=None):
 
 
 def enumerate_paths(program, shape, observed, rng, noise):
-    """Values of discrete draws by site, each (paths, 1, ...): one row for every way through the program.
+    """(path, n): all n ways through the program's discrete draws, a Trace's path of arrays (n, 1, ...) by site.
 
-    A path is found by the one that it turns off, so that draws in a branch multiply the paths of that branch only.
-    Which paths there are may depend on the noise, which is drawn where it is missing.
+    A path is found by the one that it turns off, so that a draw in a branch multiplies the paths of that branch only.
     """
     paths, ahead = [], [{}]
     while ahead:
@@ -189,9 +188,8 @@ def enumerate_paths(program, shape, observed, rng, noise):
         paths.append(t.taken)
         ahead += t.siblings
     column = (len(paths), *[1] * len(shape))
-    return {name: numpy.reshape([path.get(name, 0) for path in paths], column) for path in paths for name in path}, len(
-        paths
-    )
+    names = {name for path in paths for name in path}
+    return {name: numpy.reshape([path.get(name, 0) for path in paths], column) for name in names}, len(paths)
 
 
 def log_density(program, draws, observed=None):

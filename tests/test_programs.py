@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from savi import MLP, InputError
-from savi.programs import Networks, Trace, log_density, sample
+from savi.programs import Networks, Trace, enumerate_paths, log_density, sample
 from savi.testing import assert_close, check_density
 
 N = 20000
@@ -125,6 +125,12 @@ def test_two_branches_may_draw_at_one_name():
     assert not np.isnan(sample(program, (100,), np.random.default_rng(0))["x"]).any()
 
 
+def test_a_draw_in_a_branch_multiplies_the_paths_of_that_branch_only():
+    path, n = enumerate_paths(nested, (5, 2), {}, np.random.default_rng(0), {})
+    assert n == 4 and set(path) == {"kind", "side"} and path["kind"].shape == path["side"].shape == (4, 1, 1)
+    assert set(zip(path["kind"].ravel(), path["side"].ravel())) == {(0, 0), (1, 0), (1, 1), (1, 2)}
+
+
 def test_the_same_generator_gives_the_same_bits_and_shapes_broadcast(draws):
     again = sample(nested, (N,), np.random.default_rng(0))
     assert all(np.array_equal(again[name], draws[name], equal_nan=True) for name in draws)
@@ -207,6 +213,13 @@ def half(t):
         t.normal("x", 0.0, 0.0)
 
 
+def again(t):
+    x = t.normal("x", 0.0, 0.0)
+    for here in (x > 0, x <= 0):
+        with t.when(here):
+            t.discrete("z", [0.0, 0.0])
+
+
 ONES = np.ones(2)
 
 
@@ -222,6 +235,7 @@ ONES = np.ones(2)
         (lambda: log_density(half, {"z": 0.5 * ONES}), "site 'z' is out of range"),
         (lambda: sample(lambda t: t["y"], (2,), np.random.default_rng(0)), r"observed site is 'y'; expected one of \[\]"),
         (lambda: sample(half, (2,), np.random.default_rng(0), {"z": ONES}), "site 'z' is drawn; expected a latent site"),
+        (lambda: enumerate_paths(again, (9,), {}, np.random.default_rng(0), {}), "site 'z' is enumerated twice"),
         (lambda: Networks(x=MLP([1, 2]))(np.zeros(3), "x", 1.0), r"phi is of shape \(3,\); expected \(4,\)"),
         (lambda: Networks(x=MLP([1, 2]))(np.zeros(4), "x", 1.0, 2.0), "network of site 'x' is given 2 inputs; expected 1"),
     ],
