@@ -384,7 +384,7 @@ plots.save(fig, PICTURES / "11_model_4.png")
 
 # %% [markdown]
 # Both find the posterior, as it is in the family. Where they still differ, at $y$ beyond 4, there was little to learn from:
-# training draws $y$ from $p(y)$, and an error at an observation that never comes costs nothing, in either loss.
+# training draws $y$ from $p(y)$, and an error where observations hardly ever come costs hardly anything, in either loss.
 #
 # ## When nothing can be enumerated
 #

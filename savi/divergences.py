@@ -31,6 +31,8 @@ def inclusive(family, phi, draws, observed=("y",)):
     draws: arrays (N,) by site, those named in `observed` are y. With a grid of points for draws, the mean weighted by
     p(x, y) is the exact loss.
     """
+    missing = [name for name in observed if name not in draws]
+    expect("draws", f"without {missing}", not missing, f"the observed {list(observed)} among its sites")
     latents = {name: value for name, value in draws.items() if name not in observed}
     return -log_density(lambda t: family(t, phi), latents, {name: draws[name] for name in observed})
 
@@ -40,8 +42,8 @@ def exclusive(model, family, phi, observed, rng, samples=1, noise=None):
 
     observed: y, arrays (N,) by site, drawn from the model or of any other origin. noise: standard normals by site,
     broadcast to (S, N); those that it lacks rng draws, the same for all paths. A path is a way through the family's
-    discrete draws and branches; all of them run side by side, on a first axis that is summed over.  Raises InputError at
-    a mixture.
+    discrete draws and branches; all of them run side by side, on a first axis that is summed over. A model with
+    parameters of its own learns by this loss as well, if it is differentiated by them.  Raises InputError at a mixture.
     """
     shape, noise = (samples, *shape_of(*observed.values())), dict(noise or {})
     path, n = enumerate_paths(lambda t: family(t, getval(phi)), shape, observed, rng, noise)

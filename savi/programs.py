@@ -224,6 +224,7 @@ class Networks:
 
     def __call__(self, phi, name, *inputs):
         """The outputs (..., O) of a site's network; inputs: numbers or conditions (...), which broadcast."""
+        expect("the site", repr(name), name in self.nets, f"one that has a network: {list(self.nets)}")
         net, shape = self.nets[name], numpy.shape(getval(phi))
         expect("phi", f"of shape {shape}", shape == (self.size,), f"({self.size},) for these networks")
         n = len(inputs)

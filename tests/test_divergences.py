@@ -78,6 +78,21 @@ def test_model_1_the_exclusive_loss_is_the_closed_form():
     assert_close(loss(phi) + log_normal(Y, MU0, np.log(5.0)), AnalyticKL.value(lam, prior), 1e-11)
 
 
+def test_model_1_the_models_own_parameters_learn_by_the_exclusive_loss():
+    """At the exact posterior its gradient is that of -log p(y), y ~ N(mu_0, s_0^2 + s^2) (Fisher's identity)."""
+
+    def model(theta):
+        return lambda t: t.normal("y", t.normal("x", theta[0], theta[1]), LOG_S)
+
+    def loss(theta):
+        return at_nodes(exclusive(model(theta), linear, TRUE, {"y": Y}, None, len(NODES), {"x": NODES[:, None]}))
+
+    evidence = lambda theta: -log_normal(Y, theta[0], anp.log(anp.exp(theta[1]) + 1.0))  # noqa: E731
+    theta = np.array([MU0, LOG_S0])
+    assert_close(loss(theta), evidence(theta), 1e-12)
+    assert_close(autograd.jacobian(loss)(theta), autograd.jacobian(evidence)(theta), 1e-11)
+
+
 def test_model_1_the_inclusive_loss_is_the_closed_form():
     """E_{p(x,y)}[-log q] = log c + 1/2 log 2 pi + E[(x - a y - b)^2] / 2 c^2, a polynomial in the joint's normals."""
     e_x, e_y = np.meshgrid(NODES, NODES, indexing="ij")
@@ -604,6 +619,10 @@ def test_a_branch_on_a_continuous_draw_needs_the_score():
 
 
 def test_where_only_some_examples_reach_a_discrete_draw_the_weights_of_its_values_still_sum_to_one():
+    check_weights()
+
+
+def check_weights():
     def model(t):
         with t.when(t.normal("x", 0.0, 0.0) > 0):
             t.discrete("z", [0.0, 1.0, -1.0])
@@ -651,6 +670,7 @@ def extra(t, phi):
         (lambda: exclusive(model_1, lambda t, phi: None, None, {"y": Y}, rng()), "site 'x' is without a value"),
         (lambda: exclusive(model_2, lambda t, phi: model_2(t), None, {"y": Y}, rng()), "site 'x' is a mixture"),
         (lambda: exclusive(model_1, lambda t, phi: model_1(t), None, {"y": Y}, rng()), "expected a latent site"),
+        (lambda: inclusive(extra, None, {"x": Y, "v": Y}), r"draws is without \['y'\]; expected the observed \['y'\]"),
         (lambda: inclusive(extra, None, {"x": Y, "y": Y}), "site 'v' is without a value"),
         (lambda: inclusive(lambda t, phi: None, None, {"x": Y, "y": Y}), "site 'x' is given where the program makes no"),
         (lambda: score_function(model_1, linear, np.zeros(3), {"y": Y}, rng(), 1), "number of samples is 1; expected at"),
@@ -675,6 +695,7 @@ IN_PROGRAMS = {
     "the standard deviation is the variance": ("np.exp(log_var / 2) * self.noise", "np.exp(log_var) * self.noise"),
     "draws carry no derivative": ("stopped = not (smooth and self.reparameterize)", "stopped = True"),
     "the last of the values is forgotten": ("range(1, options)", "range(1, options - 1)"),
+    "densities of other branches are added": ("self._masked(log_density(value), 0.0)", "log_density(value)"),
 }
 IN_DIVERGENCES = {
     "log q is left out": ("t.weight * (t.log_prob -", "t.weight * (-", check_4),
@@ -683,7 +704,9 @@ IN_DIVERGENCES = {
     "the score counts twice": ("(f - b - 1) *", "(2 * f - b - 1) *", lambda: check_score(None)),
     "the score x 1.001": ("(f - b - 1) *", "1.001 * (f - b - 1) *", lambda: check_score(None)),
 }
+ELSEWHERE = "self._rows(1.0 * (self.taken[name] == 0))"
 MUTATIONS = {
+    "every path counts where it makes no choice": (programs, ELSEWHERE, "self._rows(1.0)", lambda: check_weights()),
     **{name: (programs, old, new, check_4) for name, (old, new) in IN_PROGRAMS.items()},
     **{name: (divergences, *mutation) for name, mutation in IN_DIVERGENCES.items()},
 }

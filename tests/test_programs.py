@@ -236,6 +236,7 @@ ONES = np.ones(2)
         (lambda: sample(lambda t: t["y"], (2,), np.random.default_rng(0)), r"observed site is 'y'; expected one of \[\]"),
         (lambda: sample(half, (2,), np.random.default_rng(0), {"z": ONES}), "site 'z' is drawn; expected a latent site"),
         (lambda: enumerate_paths(again, (9,), {}, np.random.default_rng(0), {}), "site 'z' is enumerated twice"),
+        (lambda: Networks(x=MLP([1, 2]))(np.zeros(4), "w", 1.0), "the site is 'w'; expected one that has a network"),
         (lambda: Networks(x=MLP([1, 2]))(np.zeros(3), "x", 1.0), r"phi is of shape \(3,\); expected \(4,\)"),
         (lambda: Networks(x=MLP([1, 2]))(np.zeros(4), "x", 1.0, 2.0), "network of site 'x' is given 2 inputs; expected 1"),
     ],
