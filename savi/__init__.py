@@ -2,8 +2,8 @@
 
 The rooms, lower ones first; lower rooms know nothing of upper ones:
 files, memory, blas, threads, gaussian, likelihoods, nets, highway, decoders, lstm, sequences, model, reference, hvp,
-optimizers, inference, svi, amortized, semi_amortized, iterative, evaluate, quadrature, checkpoints, train, glyphs, sources,
-data, synthetic, plots, testing, compare, lessons, student, properties, check.
+optimizers, inference, svi, amortized, semi_amortized, iterative, programs, divergences, evaluate, quadrature, checkpoints,
+train, glyphs, sources, data, synthetic, plots, testing, compare, lessons, student, properties, check.
 """
 
 import importlib
@@ -27,11 +27,13 @@ __version__ = "0.1.0"
 __all__ = [
     "MLP", "SAVAE", "SVI", "VAE", "VAESVI", "AnalyticKL", "AutogradModel", "Bernoulli", "Categorical", "FixedDecoder",
     "Gaussian", "HighwayMLP", "InputError", "Iterative", "LSTMDecoder", "LSTMEncoder", "LatentGaussianModel", "MLPDecoder",
-    "Multinomial", "PointMass", "SampledKL", "VariationalEM", "data", "evaluate",
-    "fit", "hvp", "iterative", "optimizers", "plots", "reference", "testing",
+    "Multinomial", "PointMass", "SampledKL", "VariationalEM", "data", "divergences", "evaluate", "fit", "hvp", "iterative",
+    "optimizers", "plots", "programs", "quadrature", "reference", "synthetic", "testing",
 ]  # fmt: skip
 
-_LAZY = ("compare", "data", "hvp", "optimizers", "plots", "reference", "testing")  # rooms that load more than NumPy
+_LAZY = (
+    "compare data divergences hvp optimizers plots programs quadrature reference synthetic testing".split()
+)  # rooms that load more than NumPy
 
 
 def __getattr__(name):

@@ -337,7 +337,7 @@ def test_an_autograd_model_is_inferred_by_its_gradients():
 
 def test_an_autograd_model_has_no_errors_to_encode():
     model = savi.AutogradModel(lambda lam, theta, x, noise, beta: lam[:, 0] ** 2, 2, 1, 1)
-    with pytest.raises(InputError, match=r"the encoding Error\(\) needs a model with a decoder"):
+    with pytest.raises(InputError, match=r"the encoding Error\(\) needs a decoder of vectors"):
         network(model, [Error()])
 
 

@@ -99,7 +99,7 @@ def test_a_batch_may_have_any_leading_dimensions():
 @pytest.mark.parametrize(
     "sizes, activation, message",
     [
-        ([3], "tanh", "sizes is [3]; expected at least an input and an output size"),
+        ([3], "tanh", "sizes is [3]; expected an input size >= 0 and at least an output size"),
         ([], "tanh", "sizes is []"),
         ([3, 0, 2], "tanh", "sizes is [3, 0, 2]"),
         ([3, -1], "tanh", "sizes is [3, -1]"),
