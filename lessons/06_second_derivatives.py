@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from savi.blas import one_thread
 from savi.testing import assert_close, check_hvp
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1] / "figures" / "lessons"
+PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
 if QUICK:
     PICTURES = pathlib.Path(tempfile.gettempdir()) / "savi-lessons"
 PICTURES.mkdir(parents=True, exist_ok=True)

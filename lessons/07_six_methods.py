@@ -11,7 +11,7 @@ import pathlib
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from savi.evaluate import elbo_parts, importance_weighted, infer
 from savi.testing import assert_close
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1] / "figures" / "lessons"
+PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
 if QUICK:
     PICTURES = pathlib.Path(tempfile.gettempdir()) / "savi-lessons"
 PICTURES.mkdir(parents=True, exist_ok=True)

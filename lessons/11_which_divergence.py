@@ -25,19 +25,20 @@ import pathlib
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1]))
+sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
 import autograd
 import autograd.numpy as anp
 import numpy as np
 
+import savi
 from savi import MLP, plots
 from savi.divergences import exclusive, inclusive, minimize, score_function
 from savi.optimizers import Adam
 from savi.programs import Networks, log_density, log_softmax, sample
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(globals().get("__file__", "lessons/x.py")).resolve().parents[1] / "figures" / "lessons"
+PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
 if QUICK:
     PICTURES = pathlib.Path(tempfile.gettempdir()) / "savi-lessons"
 
