@@ -25,7 +25,7 @@ from savi.optimizers import SGD
 
 AXIS = np.round(np.arange(-5, 5.001, 0.05), 2)
 TRAINING = {"batch": 64, "learning_rate": 1e-3, "seed": 0}
-ITERATIONS, ASCENT_STEPS, ASCENT_STEP_SIZE = 16, 100, 0.01
+ITERATIONS, ASCENT_STEPS, ASCENT_STEP_SIZE = 16, 100, 0.002
 
 
 def compute(full):
@@ -76,10 +76,8 @@ def _optimum(model, theta, x, surface):
 def _example(model, method, trained, x):
     """Of the images whose optimum is inside the grid, the one whose gap under the VAE is the upper quartile."""
     gaps = []
-    for i in range(len(x)):
-        surface = _surface(model, trained.theta, x[[i]]) if i < 40 else None
-        if surface is None:
-            break
+    for i in range(40):
+        surface = _surface(model, trained.theta, x[[i]])
         mu = method.infer(model, trained.theta, trained.phi, x[[i]], np.random.default_rng(0))[:, :2]
         inside = np.abs(_optimum(model, trained.theta, x[[i]], surface)).max() < 4
         gaps.append(surface.max() - _height(model, trained.theta, x[[i]], mu)[0] if inside else -np.inf)
@@ -106,7 +104,7 @@ def _panel(name, model, method, trained, x):
 
 def draw(results):
     fig, axes = plots.figure(columns=2, rows=2, width=5.2, height=4.4)
-    titles = {"vae": "a VAE's model", "iterative": "the iterative model's"}
+    titles = {"vae": "a VAE's model", "iterative": "an iterative model's"}
     for column, (name, panel) in enumerate(results["panels"].items()):
         for row in (0, 1):
             _surface_panel(axes[row, column], results, panel, name, zoom=row == 1)
