@@ -25,7 +25,7 @@ def log_marginal(model, theta, x, nodes=32, tolerance=0.05, most=256):
     A coarse grid (spacing 0.4) finds the box that holds the integrand down to DEPTH nats below its peak; there the
     integral on nodes + 1 points a dimension is compared with that on every other of them. Where the two differ by more
     than `tolerance`, nodes are doubled, up to `most`. The difference is the coarser half's error; the finer one's is far
-    smaller (for the synthetic oracle, 0.05 means below 0.001). Raises InputError on more than two dimensions.
+    smaller (for sequences of the synthetic oracle below 0.001). Raises InputError on more than two dimensions.
     """
     low, high = _boxes(model, theta, x)
     value, rows = np.empty(len(x)), np.arange(len(x))
