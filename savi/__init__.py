@@ -1,9 +1,9 @@
 """savi: semi-amortized variational inference in NumPy, with autograd as its judge.
 
 The rooms, lower ones first; lower rooms know nothing of upper ones:
-files, memory, blas, threads, gaussian, likelihoods, nets, highway, decoders, lstm, sequences, model, reference, hvp,
-optimizers, inference, svi, amortized, semi_amortized, iterative, programs, divergences, evaluate, quadrature, checkpoints,
-train, glyphs, sources, data, synthetic, plots, testing, compare, lessons, student, properties, check.
+files, memory, blas, threads, gaussian, likelihoods, nets, highway, decoders, lstm, sequences, model, reference,
+autograd_model, hvp, optimizers, inference, svi, amortized, semi_amortized, iterative, programs, divergences, evaluate,
+quadrature, checkpoints, train, glyphs, sources, data, synthetic, plots, testing, compare, lessons, student, properties, check.
 """
 
 import importlib
@@ -38,7 +38,7 @@ _LAZY = (
 
 def __getattr__(name):
     if name == "AutogradModel":
-        return importlib.import_module(".reference", __name__).AutogradModel
+        return importlib.import_module(".autograd_model", __name__).AutogradModel
     if name in _LAZY:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module 'savi' has no attribute {name!r}")

@@ -11,14 +11,14 @@ import savi
 
 FOLDER = pathlib.Path(savi.__file__).parent
 ROOMS = """
-    files memory blas threads gaussian likelihoods nets highway decoders lstm sequences model reference hvp optimizers
-    inference svi amortized semi_amortized iterative programs divergences evaluate quadrature checkpoints train glyphs
-    sources data synthetic plots testing compare lessons student properties check __main__
+    files memory blas threads gaussian likelihoods nets highway decoders lstm sequences model reference autograd_model
+    hvp optimizers inference svi amortized semi_amortized iterative programs divergences evaluate quadrature checkpoints
+    train glyphs sources data synthetic plots testing compare lessons student properties check __main__
 """.split()  # lower rooms first
 LAZY = ["matplotlib", "autograd", "hypothesis", "tqdm"]  # what `import savi` leaves for later
 HEAVY_AT_TOP = {
     "matplotlib": {"plots"},
-    "autograd": {"reference", "programs", "divergences"},
+    "autograd": {"reference", "autograd_model", "programs", "divergences"},
     "hypothesis": {"testing"},
     "tqdm": set(),
 }

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import hvp, reference
+from savi.autograd_model import AutogradModel
 from savi.decoders import MLPDecoder
 from savi.files import InputError
 from savi.gaussian import AnalyticKL, SampledKL
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.model import LatentGaussianModel
 from savi.nets import MLP
-from savi.reference import AutogradModel
 from savi.testing import arrays, assert_close, check_hvp, problems
 
 SMOOTH = ("tanh", "softplus", "identity")  # a difference across ELU's bend is no derivative

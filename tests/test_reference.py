@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import reference
+from savi.autograd_model import AutogradModel
 from savi.decoders import MLPDecoder
 from savi.files import InputError
 from savi.gaussian import AnalyticKL, SampledKL
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.model import LatentGaussianModel
 from savi.nets import ACTIVATIONS, MLP
-from savi.reference import AutogradModel
 from savi.svi import SVI
 from savi.testing import (
     arrays,
