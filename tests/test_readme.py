@@ -1,5 +1,6 @@
 """What the README says is so: its examples run, its table is the committed run's, and every room is named."""
 
+import importlib
 import json
 import pathlib
 import re
@@ -47,6 +48,15 @@ def test_the_speed_tables_are_the_committed_benchmarks():
     results = json.loads((ROOT / "figures" / "benchmark.json").read_text())
     tables = re.search(r"<!-- speed -->\n(.*?)<!-- /speed -->", README, re.S).group(1)
     assert tables.strip() == steps.markdown(results).strip()
+
+
+@pytest.mark.parametrize("name", re.findall(r"<!-- report (\w+) -->", README))
+def test_a_figures_report_is_of_its_committed_numbers(name):
+    sys.path.insert(0, str(ROOT / "figures"))
+    script = importlib.import_module(name)
+    report = script.report(json.loads((ROOT / "figures" / f"{name}.json").read_text()))
+    shown = re.search(rf"<!-- report {name} -->\n```\n(.*?)\n```", README, re.S).group(1)
+    assert [line.rstrip() for line in shown.splitlines()] == [line.rstrip() for line in report.splitlines()]
 
 
 def markdown(results):
