@@ -4,12 +4,12 @@
     python figures/li_fig6_10_optimizers.py --full    512 hidden units, five samples, 200 epochs, all images
     python figures/li_fig6_10_optimizers.py --draw    draws the picture again from the JSON
 
-Two models, decoder 64-256-256-784 (ELU, Bernoulli; the source has 512) on MNIST, trained with an
-iterative inference model that encodes gradients, or gradients and data, 16 iterations. On the same test images, all from the prior: the mean
--ELBO against iterations and against seconds for the iterative model and for SGD, momentum, RMSProp and Adam, each at
-the step size of the source's grid whose -ELBO after 300 iterations is lowest on validation images. Everybody's
-gradients have the same number of noise samples. Seconds are those of inference alone, batch of 100 images,
-the methods taking turns; medians.
+Two models, decoder 64-256-256-784 (ELU, Bernoulli; the source has 512) on MNIST, trained with an iterative inference
+model that encodes gradients, or gradients and data, 16 iterations. On the same test images, all from the prior: the
+mean -ELBO against iterations and against seconds for the iterative model and for SGD, momentum, RMSProp and Adam,
+each at the step size of the source's grid whose -ELBO after 300 iterations is lowest on validation images.
+Everybody's gradients have the same number of noise samples. Seconds are those of inference alone, batch of 100
+images, the methods taking turns; medians.
 """
 
 import pathlib

@@ -49,7 +49,7 @@ def compute():
     for name, (method, p, steps) in runs.items():
         lams[name] = infer(model, method, theta, p, x, np.random.default_rng(1), steps)
         gaps[name] = bound(model, theta, lams[name], x)[0] + log_px
-    chosen = _chosen(modes, best_loss)
+    chosen = _chosen(modes)
     paths = {
         name: method.path(model, theta, p, x[[chosen]], np.random.default_rng(2), steps)[:, 0, :2]
         for name, (method, p, steps) in runs.items()
@@ -78,10 +78,10 @@ def _modes(table, axis):
     return sorted(points, key=lambda point: -point[2])
 
 
-def _chosen(modes, losses):
-    """The sequence whose second mode is nearest in height to its first."""
-    heights = [m[1][2] if len(m) > 1 else -np.inf for m in modes]
-    return int(np.argmax(heights))
+def _chosen(modes):
+    """The sequence that has a mode at a distance of 1 or more from the first, the nearest to it in height."""
+    heights = [[h for *point, h in m[1:] if np.linalg.norm(np.subtract(point, m[0][:2])) >= 1] for m in modes]
+    return int(np.argmax([max(h, default=-np.inf) for h in heights]))
 
 
 def draw(results):
@@ -92,7 +92,7 @@ def draw(results):
         MEANS, MEANS, surface.T, levels=[*levels, surface.max() + 1e-6], cmap="Greys_r", extend="min"
     )
     left.contour(MEANS, MEANS, surface.T, levels=levels, colors="0.5", linewidths=0.4)
-    fig.colorbar(filled, ax=left, label="ELBO (nats)", format="%.0f")
+    fig.colorbar(filled, ax=left, label="ELBO (nats)", format="%.1f")
     for name in ("svi", "vae+svi", "sa-vae"):
         path, look = np.array(results["paths"][name]), plots.style(name)
         left.plot(*path.T, color=look["color"], linestyle=look["linestyle"], linewidth=1.4)

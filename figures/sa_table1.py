@@ -340,8 +340,8 @@ def draw(results):
         ax.text(len(ROWS) - 0.5, approximation, "best Gaussian", ha="right", va="bottom", fontsize=8, color="0.3")
         nll = np.mean([t["nll"] for t in truth])
         ax.set_xticks(range(len(ROWS)), ROWS, rotation=30, ha="right")
-        ax.set(ylabel="−ELBO − exact NLL (nats)", title=f"{oracle} oracle, NLL {nll:.2f}", ylim=(0, None))
-        ax.margins(y=0.15)
+        ax.set(ylabel="−ELBO − exact NLL (nats)", title=f"{oracle} oracle, NLL {nll:.2f}")
+        ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
     ax = axes[2]
     for name in ("SVI", "VAE+SVI", "SA-VAE"):
         found, truth = rows(results, "tanh", name), truths(results, "tanh")
@@ -350,6 +350,7 @@ def draw(results):
     ax.set_xscale("symlog", linthresh=5)
     ax.set_xticks(TEST_STEPS, [str(k) for k in TEST_STEPS])
     ax.set_ylim(0, 4)
+    ax.minorticks_off()
     ax.set(xlabel="SVI steps at test time", ylabel="−ELBO − exact NLL (nats)", title="tanh oracle: refinement")
     ax.legend(frameon=False)
     return fig
