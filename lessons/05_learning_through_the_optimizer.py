@@ -275,7 +275,7 @@ plots.save(fig, PICTURES / "05_directions.png")
 # %% [markdown]
 # At K = 1 it hardly matters which of them trains the encoder. With every further step the loss at $\lambda_0$ says less about
 # the loss at $\lambda_K$. All four are directions downhill here; SA-VAE's is the steepest by construction, and it stays the
-# lowest on the way. Whether that makes a better model in the end is another question: lesson 7 trains all of them.
+# lowest on the way. Whether that makes a better model in the end is another question: lesson 7 trains all but the first-order one.
 #
 # ## What to try next
 #

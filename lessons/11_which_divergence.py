@@ -5,7 +5,7 @@
 # posterior $p(x \mid y)$. *Good* needs a divergence, a divergence is not symmetric, and so there are two ways to train:
 # pull $q$ to $p$, or $p$ to $q$. When does the choice matter, and what does each of the two get wrong?
 #
-# **The equations** ([KL], the note *Amortized inference* of 19 December 2017; spec section 6). The *exclusive* loss is the
+# **The equations** ([KL], the note *Amortized inference* of 19 December 2017). The *exclusive* loss is the
 # VAE's,
 # $$\mathbb E_{p(y)}\big[\mathrm{KL}(q_\phi(\cdot \mid y) \,\|\, p(\cdot \mid y)) - \log p(y)\big]
 #   = \mathbb E_{p(y)}\,\mathbb E_{q_\phi}[\log q_\phi(x \mid y) - \log p(x, y)]

@@ -17,6 +17,13 @@ EPILOG = """examples:
 """
 
 
+class Defaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Names each default, where there is one."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
+
+
 def parser():
     p = argparse.ArgumentParser(
         prog="python -m savi",
@@ -24,7 +31,7 @@ def parser():
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = p.add_subparsers(dest="command", metavar="COMMAND")
     _add_compare(commands)
     data = commands.add_parser("data", help="list the data sets, or fetch one")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -54,7 +61,7 @@ def _add_check(commands):
         help="grade an exercise: which properties do your functions have?",
         description="Try the properties of an exercise on your file. For each property PASS, TODO (not written yet) or FAIL, with "
         "the smallest input that fails. Exit code 0 if all properties hold, 1 if not, 2 for bad usage.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=Defaults,
     )
     check.add_argument("number", help="an exercise, for example 03")
     check.add_argument("--file", help="your file (default: the stub in lessons/exercises)")
@@ -70,7 +77,7 @@ def _add_compare(commands):
         description="Train inference methods with the same decoder, data order and number of epochs; print a table, and "
         "write results.json, results.csv, compare.png and reconstructions.png. All values are nats per image; lower "
         "-ELBO is better. Ctrl-C leaves checkpoints; --resume goes on.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=Defaults,
     )
     d = DEFAULTS
 
@@ -96,7 +103,7 @@ def _add_compare(commands):
     add("--warmup-epochs", "epochs over which the weight of the KL term rises from 0.1 to 1", type=float)
     add("--dtype", "precision of all numbers", choices=["float32", "float64"])
     add("--seeds", "one training run per method and seed", type=int, nargs="+", metavar="SEED")
-    add("--train-examples", "use only so many training images", type=int)
+    add("--train-examples", "use only so many training images (default: all)", type=int)
     add("--test-examples", "how many test images to measure on", type=int)
     add("--iw-samples", "samples of the importance-weighted estimate of -log p(x)", type=int)
     add("--gap-examples", "how many test images the amortization gap is measured on", type=int)
@@ -116,9 +123,8 @@ def run_compare(options):
     try:
         compare(out, options.resume, progress=False if options.quiet else None, **changes)
     except KeyboardInterrupt:
-        print(
-            f"\nstopped; checkpoints are in {out}. The same command with --resume --out {out} goes on.", file=sys.stderr
-        )
+        saved = f"checkpoints are in {out}. The same command with --resume --out {out} goes on."
+        print(f"\nstopped; {saved if os.path.exists(out) else 'nothing was saved yet.'}", file=sys.stderr)
         return 130
     names = ("results.json", "results.csv", "compare.png", "reconstructions.png")
     print(f"\nwritten to {out}: {', '.join(name for name in names if os.path.exists(os.path.join(out, name)))}")
@@ -168,6 +174,9 @@ def run_check(options):
 def main(arguments=None):
     """Exit code: 0, 1 if a checked exercise does not pass, 2 for bad input (one sentence on standard error), 130 after Ctrl-C."""
     options = parser().parse_args(arguments)
+    if options.command is None:
+        parser().print_help(sys.stderr)
+        sys.exit(2)
     try:
         commands = {"compare": run_compare, "data": run_data, "lesson": run_lesson, "check": run_check}
         return commands[options.command](options)

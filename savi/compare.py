@@ -27,6 +27,7 @@ from .nets import MLP
 from .optimizers import OPTIMIZERS
 from .semi_amortized import SAVAE, VAESVI
 from .sequences import LSTMDecoder, LSTMEncoder
+from .sources import SOURCES
 from .svi import SVI, VariationalEM
 from .train import fit
 
@@ -73,7 +74,7 @@ def _inner(s):
 
 def _encoder(s, words):
     if s["data"] == SEQUENCES:
-        expect("method", "with highway", not words, "no words, as sequences have an LSTM encoder")
+        expect("the 'highway' of a method", "not for sequences", not words, "no colon, as their encoder is an LSTM")
         return LSTMEncoder(synthetic.VOCABULARY, synthetic.UNITS, synthetic.UNITS, 2 * s["latent"])
     net = HighwayMLP if "highway" in words else MLP
     return net([PIXELS, *reversed(s["hidden"]), 2 * s["latent"]], s["activation"])
@@ -89,6 +90,7 @@ def _iterative(model, s, words):
 
 
 def _em(s, words):
+    expect("method", f"em:{'+'.join(words)}", len(words) <= 1, "one optimizer behind the colon")
     return VariationalEM(OPTIMIZERS[words[0] if words else "adam"](s["step_size"]), s["steps"], s["samples"])
 
 
@@ -97,8 +99,8 @@ def build(name, settings):
 
     Raises InputError on a name or size it does not know.
     """
-    base, _, options = name.partition(":")
-    words = options.split("+") if options else []
+    base, colon, options = name.partition(":")
+    words = options.split("+") if colon else []
     if base not in METHODS:
         raise InputError(f"method is {name!r}; expected one of {', '.join(METHODS)}")
     for word in words:
@@ -128,18 +130,21 @@ def compare(out, resume=False, progress=None, say=print, **changes):
     settings = DEFAULTS | changes
     _check(settings, out, resume)
     examples = synthetic.load() if settings["data"] == SEQUENCES else data.load(settings["data"])
-    if settings["train_examples"]:
+    if settings["train_examples"] is not None:
         examples = examples._replace(train=examples.train[: settings["train_examples"]])
     x_test = _test_set(examples, settings)
     _write(os.path.join(out, "settings.json"), json.dumps(settings, indent=2))
     say(f"{examples.name}: {len(examples.train)} for training, {len(x_test)} for testing, {settings['epochs']} epochs")
     results = {"settings": settings, "data": examples.name, "rows": [], "curves": []}
+    width = max(12, *map(len, settings["methods"]))
     for seed in settings["seeds"]:
         for name in settings["methods"]:
             row, curve = _run(name, seed, examples, x_test, settings, out, resume, progress)
             results["rows"].append(row)
             results["curves"].append(curve)
-            say(f"  {name:<12} seed {seed}   -ELBO {row['neg_elbo']:8.2f}   {row['train_seconds']:6.1f} s of training")
+            say(
+                f"  {name:<{width}} seed {seed}   -ELBO {row['neg_elbo']:8.2f}   {row['train_seconds']:6.1f} s of training"
+            )
             _write(os.path.join(out, "results.json"), json.dumps(results))
     _save(results, out)
     say("\n" + table(results))
@@ -147,6 +152,8 @@ def compare(out, resume=False, progress=None, say=print, **changes):
 
 
 def _check(settings, out, resume):
+    names = (*SOURCES, SEQUENCES)
+    expect("--data", repr(settings["data"]), settings["data"] in names, f"one of {', '.join(names)}")
     for name in settings["methods"]:
         build(name, settings)
     if not settings["methods"] or not settings["seeds"]:
@@ -155,6 +162,8 @@ def _check(settings, out, resume):
         raise InputError("a method or a seed is named twice; expected each once")
     for name in ("epochs", "iterations", "batch", "test_examples", "iw_samples", "gap_examples", "samples"):
         expect(f"--{name.replace('_', '-')}", settings[name], settings[name] >= 1, "a whole number >= 1")
+    few = settings["train_examples"]
+    expect("--train-examples", few, few is None or few >= 1, "a whole number >= 1")
     expect("--seeds", settings["seeds"], min(settings["seeds"]) >= 0, "whole numbers >= 0")
     path = os.path.join(out, "settings.json")
     if not (os.path.exists(path) and glob.glob(os.path.join(glob.escape(out), "*-seed*"))):

@@ -1,4 +1,4 @@
-"""Which divergence to amortize: two losses for any amortized family q_phi(x|y) that is a program.  [KL], spec 6
+"""Which divergence to amortize: two losses for any amortized family q_phi(x|y) that is a program.  [KL]
 
     inclusive    E_{p(x,y)}[-log q_phi(x|y)]                       = E_{p(y)} KL(p(.|y) || q_phi(.|y)) + const: covers
     exclusive    E_{p(y)} E_{q_phi}[log q_phi(x|y) - log p(x, y)]  = E_{p(y)}[-ELBO]: seeks a mode

@@ -1,4 +1,4 @@
-"""Programs that make random draws at named sites, for a whole batch at once, branches included.  [KL], spec 6
+"""Programs that make random draws at named sites, for a whole batch at once, branches included.  [KL]
 
 A program is an ordinary function of a trace t; a model p and an amortized family q_phi are programs alike:
 

@@ -1,4 +1,4 @@
-"""Stochastic variational inference: gradient ascent on the ELBO, one lam per example.  [SA] section 2, spec section 3
+"""Stochastic variational inference: gradient ascent on the ELBO, one lam per example.  [SA] sections 2, 3
 
     lam_0 = the prior, zero or random
     for k = 0 .. K-1:

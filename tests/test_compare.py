@@ -120,7 +120,7 @@ def test_without_out_the_next_free_folder_is_taken(tmp_path, monkeypatch):
     "arguments, words",
     [
         (["--methods", "vea"], ["vea", "sa-vae"]),
-        (["--data", "cifar"], ["cifar", "glyphs"]),
+        (["--data", "cifar"], ["cifar", "glyphs", "synthetic"]),
         (["--epochs", "0"], ["epochs", ">= 1"]),
         (["--batch", "0"], ["batch"]),
         (["--latent", "0"], ["sizes"]),
@@ -133,6 +133,11 @@ def test_without_out_the_next_free_folder_is_taken(tmp_path, monkeypatch):
         (["--samples", "0"], ["samples"]),
         (["--learning-rate", "0"], ["learning_rate"]),
         (["--seeds", "-1"], ["seed"]),
+        (["--train-examples", "0"], ["--train-examples is 0", ">= 1"]),
+        (["--train-examples", "-5"], ["--train-examples is -5", ">= 1"]),
+        (["--methods", "em:adam+sgd"], ["em:adam+sgd", "one optimizer"]),
+        (["--methods", "iterative:"], ["iterative:", "unknown", "gradient"]),
+        (["--data", "synthetic", "--methods", "vae:highway"], ["highway", "sequences"]),
     ],
 )
 def test_a_wrong_setting_gets_one_sentence_and_exit_code_2(arguments, words, tmp_path, capsys):
@@ -169,6 +174,21 @@ def test_a_wrong_flag_ends_with_exit_code_2(arguments):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
+
+
+def test_without_a_command_the_commands_are_shown(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert all(f"python -m savi {command}" in printed for command in ("compare", "data", "lesson", "check"))
+
+
+def test_help_names_no_default_where_there_is_none(capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    printed = capsys.readouterr().out
+    assert "(default: None)" not in printed and "(default: 3)" in printed
 
 
 def test_data_list_and_fetch_speak_plainly(capsys, tmp_path, monkeypatch):

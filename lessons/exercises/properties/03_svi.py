@@ -19,7 +19,7 @@ def norms(g):
 def clipped_has_the_length(student, g, clip):
     value = student.clipped(g, clip)
     assert np.shape(value) == g.shape, f"clipped has shape {np.shape(value)}, expected {g.shape}"
-    assert_close(norms(value), np.minimum(norms(g), clip), 1e-9, 1e-12, name="the lengths of the rows")
+    assert_close(norms(value), np.minimum(norms(g), clip), 1e-9, 1e-12, name="the length of a row")
 
 
 @holds("clipped: each row keeps its direction", g="B N", clip=CLIPS)
