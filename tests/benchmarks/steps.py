@@ -334,9 +334,8 @@ def draw(results):
         ax.set_xlim(0, max(2.2, 1.05 * speeds.max()))
         ax.invert_yaxis()
         for i, speed in enumerate(speeds):
-            ax.text(
-                0.04, i, f"{speed:.2f}", va="center", fontsize=8, color="white" if colours[i] == "#0072B2" else "black"
-            )
+            label = {"facecolor": "white", "edgecolor": "none", "pad": 1.2}
+            ax.text(0.05, i, f"{speed:.2f}", va="center", fontsize=8, bbox=label)
     axes[0].set_ylabel("hidden units H, batch B")
     handles = [
         plots.plt.Rectangle((0, 0), 1, 1, color="#0072B2", label="float32"),
