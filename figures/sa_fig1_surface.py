@@ -103,6 +103,13 @@ def draw(results):
     look = plots.style("vae")
     left.plot(*results["paths"]["vae"][0], "o", color="k", markersize=7, markeredgecolor="w", label="VAE")
     left.plot(*results["best"], "*", color="#F0E442", markersize=14, markeredgecolor="k", label="best Gaussian")
+    for k, (*point, _) in enumerate(results["mode_points"]):
+        left.plot(
+            *point, "x", color="#009E73", markersize=9, markeredgewidth=2.5, label=None if k else "posterior's modes"
+        )
+    shown = np.concatenate([[p[:2] for p in results["mode_points"]], *results["paths"].values()])
+    middle, side = (shown.min(axis=0) + shown.max(axis=0)) / 2, np.ptp(shown, axis=0).max() / 2 + 0.4
+    left.set(xlim=(middle[0] - side, middle[0] + side), ylim=(middle[1] - side, middle[1] + side))
     left.set(xlabel="$\\mu_1$", ylabel="$\\mu_2$", aspect="equal", title=f"test sequence {results['example']}")
     left.legend(fontsize=8, loc="upper right", framealpha=0.9)
     left.grid(False)
