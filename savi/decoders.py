@@ -170,12 +170,12 @@ class FixedDecoder:
         self.decoder.check(self.theta, x)
 
     def given(self, theta, x, keep=1, once=False):
-        p = self.decoder.given(self.theta.astype(theta.dtype), x, keep, once)
-        p.param_sum = lambda dtype=None: _NoSum(dtype or p.dtype)
+        p = self.decoder.given(self.theta.astype(theta.dtype, copy=False), x, keep, once)
+        p.param_sum = lambda dtype=None, own=p.dtype: _NoSum(dtype or own)  # p itself in here would never be freed
         return p
 
     def mean(self, theta, z):
-        return self.decoder.mean(self.theta, z)
+        return self.decoder.mean(self.theta.astype(theta.dtype, copy=False), z)
 
 
 class _NoSum:

@@ -171,7 +171,8 @@ def _add_chosen(a, x, values):
 
 
 def _places(a, x):
-    return np.arange(a.size // a.shape[-1]), np.broadcast_to(x, a.shape[:-1]).ravel()
+    """Indices of a[..., x] in a's rows; where there is no token, its first entry stands in."""
+    return np.arange(a.size // a.shape[-1]), np.broadcast_to(np.maximum(x, 0), a.shape[:-1]).ravel()
 
 
 class Gaussian(_Likelihood):

@@ -59,12 +59,10 @@ class _Over:
     """h_1 .. h_T as a function of the extra inputs and of h_0: what depends on the tokens alone is done once, here."""
 
     def __init__(self, lstm, params, tokens, keep):
-        self.lstm, self.tokens, self.keep, self.dtype = (
-            lstm,
-            np.where(tokens < 0, lstm.vocabulary, tokens),
-            keep,
-            params.dtype,
-        )
+        self.lstm, self.keep, self.dtype = lstm, keep, params.dtype
+        self.tokens = np.where(
+            tokens < 0, lstm.vocabulary, tokens
+        )  # any will do: what follows padding is never asked for
         (T, B), E, X = tokens.shape, lstm.embedding, lstm.extra
         embeddings, W = lstm.split(params)
         self.W_words, self.W_extra, self.W_h = W[:E], W[E : E + X], W[E + X : -1]
@@ -118,7 +116,7 @@ class _Over:
         d_c, back = np.zeros((S * B, H), d_h.dtype), np.zeros((S * B, H), d_h.dtype)
         for t in range(T - 1, -1, -1):
             (i, f, o, g), (d_i, d_f, d_o, d_g) = _gates(gates[t]), _gates(deltas[t])
-            d = d_h[t] + back
+            d = d_h[t] + back  # from this step's output, and from the next step
             d_c += d * o * (1 - record.tanh_c[t] ** 2)
             d_i[...] = d_c * g * i * (1 - i)
             d_f[...] = d_c * record.c[t] * f * (1 - f)
@@ -154,7 +152,7 @@ class _LSTMSum:
         if np.ndim(self.by_place):
             tokens = self.over.tokens.ravel()
             order = np.argsort(tokens, kind="stable")
-            seen, first = np.unique(tokens[order], return_index=True)
+            seen, first = np.unique(tokens[order], return_index=True)  # equal tokens lie together: a sum for each
             words[seen] = np.add.reduceat(self.by_place.reshape(len(tokens), -1)[order], first) @ W_words.T
         return np.concatenate([words.ravel(), cell])
 

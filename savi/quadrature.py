@@ -86,6 +86,8 @@ def _log_sum(a):
 def elbo_parts(model, theta, lam, x, nodes=20):
     """(reconstruction, KL), each (N,), as evaluate.elbo_parts, but E_q exact to `nodes` nodes a dimension."""
     e, weights = hermite(model.latent_dim, nodes)
+    if lam.shape != (len(x), 2 * model.latent_dim):
+        raise InputError(f"lam has shape {lam.shape}; expected ({len(x)}, {2 * model.latent_dim})")
 
     def part(i):
         f, l = model.objective(theta, x[i : i + BATCH]), lam[i : i + BATCH]
@@ -115,6 +117,7 @@ def best_gaussian(model, theta, x, spacing=0.2, rounds=6):
 
     E_q[log p(x | z)] is a sum over the grid's values, weighted by q: no network runs in the search. All means on a grid
     and scales from 0.08 to 1.6 are tried; the best is polished by `rounds` finer scans around it, each by half.
+    A sum on the grid is an integral for scales from about half its spacing: narrower posteriors need a smaller one.
     """
     if model.latent_dim != 2 or model.prior.any():
         raise InputError("best_gaussian takes models with two latent dimensions and a standard normal prior")

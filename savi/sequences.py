@@ -35,10 +35,11 @@ class LSTMDecoder:
         self.z_at, self.latent_dim = z_at, int(latent)
         self.lstm = LSTM(vocabulary, embedding, hidden, latent if z_at == "input" else 0)
         self.net = MLP([latent if z_at == "output" else hidden, *layers, vocabulary], activation)
-        join = (hidden, self.net.sizes[1]) if z_at == "output" else (latent + 1, hidden)
+        H = self.lstm.hidden
+        join = (H, self.net.sizes[1]) if z_at == "output" else (self.latent_dim + 1, H)
         self.parts = self.lstm.size, self.lstm.size + join[0] * join[1]
         self.join_shape, self.size = join, self.parts[1] + self.net.size
-        self.work = 5 * (self.size - self.lstm.words)  # of a sequence of a few tokens
+        self.work = 5 * (self.size - self.lstm.words)  # multiplications for a sequence of some five tokens
 
     def __repr__(self):
         lstm = f"{self.lstm.vocabulary}, {self.lstm.embedding}, {self.lstm.hidden}, {self.latent_dim}"
@@ -79,6 +80,7 @@ class LSTMDecoder:
 
 
 def check_tokens(x, vocabulary):
+    """Raises InputError unless x (B, T) are tokens below the vocabulary's size, negative ones only behind them."""
     if x.ndim != 2 or not x.size:
         raise InputError(f"x has shape {x.shape}; token sequences need (B, T), both >= 1")
     if not np.all(x == np.floor(x)) or x.max() >= vocabulary:
@@ -129,6 +131,7 @@ class _ZAtOutput(_Given):
         self.from_h, self._shifts = (self.h @ self.join).reshape(self.length, 1, self.batch, -1), {}
 
     def _shift(self, S):
+        """What h_t adds to the first layer, for each row (T * S * B, .)."""
         if S not in self._shifts:
             shape = (self.length, S, self.batch, self.from_h.shape[-1])
             self._shifts[S] = np.broadcast_to(self.from_h, shape).reshape(-1, shape[-1])
@@ -173,7 +176,7 @@ class _OutputSum:
     def _add_delta(self, record, weight):
         deltas = self.p._by_example(record.deltas[0])
         if not np.isscalar(weight):
-            weight = weight.reshape(1, -1, self.p.batch, 1)
+            weight = weight.reshape(1, -1, self.p.batch, 1).astype(deltas.dtype, copy=False)
         self.delta = self.delta + (weight * deltas).sum(axis=1)
 
     def value(self):

@@ -17,7 +17,7 @@ from .sequences import LSTMDecoder
 
 VOCABULARY, LENGTH, UNITS, LATENT = 1000, 5, 100, 2
 EXAMPLES = (5000, 1000, 1000)
-LAYERS = {"tanh": (UNITS,), "affine": ()}
+ORACLES = ("tanh", "affine")
 
 
 class Sequences(NamedTuple):
@@ -38,8 +38,8 @@ def load(seed=0, oracle="tanh", examples=EXAMPLES, length=LENGTH, z_range=5.0, v
     oracle: "tanh" or "affine". examples: numbers for training, validation and testing. z_range: the weights from z are
     uniform on (-z_range, z_range). Raises InputError on an unknown oracle or sizes below 1.
     """
-    if oracle not in LAYERS:
-        raise InputError(f"oracle is {oracle!r}; expected one of {', '.join(LAYERS)}")
+    if oracle not in ORACLES:
+        raise InputError(f"oracle is {oracle!r}; expected one of {', '.join(ORACLES)}")
     for name, value in (("length", length), ("vocabulary", vocabulary), ("units", units), ("examples", min(examples))):
         expect(name, value, value >= 1 and value % 1 == 0, "whole numbers >= 1")
     layers = (units,) if oracle == "tanh" else ()

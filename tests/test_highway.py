@@ -122,6 +122,10 @@ def test_dtype_in_is_dtype_out(dtype):
     assert record.output.dtype == net.grad(params, record, np.ones((2, 2), dtype)).dtype == dtype
 
 
+def test_the_repr_tells_sizes_and_activation():
+    assert repr(HighwayMLP([3, 4, 4, 2], "tanh")) == "HighwayMLP([3, 4, 4, 2], 'tanh')"
+
+
 @pytest.mark.parametrize("sizes", [[3, 2], [3, 4, 5, 2]])
 def test_hidden_layers_of_several_widths_or_none_are_refused(sizes):
     with pytest.raises(InputError, match="one or more hidden layers, all of the same width"):

@@ -514,6 +514,9 @@ def test_a_net_of_another_width_and_a_phi_of_another_size_are_input_errors():
         narrow.gradient(p.model, p.theta, p.phi, p.x, np.random.default_rng(0))
     with pytest.raises(InputError, match="phi has shape"):
         p.method.infer(p.model, p.theta, p.phi[:-1], p.x, np.random.default_rng(0))
+    wider = LatentGaussianModel(MLPDecoder(MLP([3, 5]), Bernoulli()))
+    with pytest.raises(InputError, match="lam width 6"):
+        p.method.start(wider, p.theta, p.phi, p.x, None)
 
 
 @pytest.mark.parametrize("change", [{"steps": 4}, {"samples": 3}, {"update": Residual()}, {"start": "learned"}])

@@ -41,6 +41,55 @@ def test_log_p_of_a_linear_gaussian_model_is_exact(D, shifted):
     assert_close(quadrature.log_marginal(model, theta, x, tolerance=1e-6), exact, 1e-7, 0, "log p(x)")
 
 
+def test_many_examples_are_each_integrated_over_their_own_box_and_optimized_on_their_own_table(monkeypatch):
+    model, theta, *_, x = linear(2)
+    x = np.random.default_rng(2).normal(0, 2, (23, 3))
+    found = quadrature.log_marginal(model, theta, x, tolerance=1e-6)
+    alone = np.concatenate([quadrature.log_marginal(model, theta, x[i : i + 1], tolerance=1e-6) for i in range(23)])
+    assert_close(found, alone, 1e-7, 0, "log p(x)")
+    monkeypatch.setattr(quadrature, "log_likelihoods", lambda model, theta, x, u: 0 * u[:, 0] + x[:, :1])
+    monkeypatch.setattr(quadrature, "grid", lambda model, spacing: (np.zeros(1000), np.zeros((10**6, 2))))
+    monkeypatch.setattr(quadrature, "_search", lambda table, axis, rounds: (np.zeros(4), table[0, 0]))
+    assert np.array_equal(quadrature.best_gaussian(model, theta, x[:5])[1], x[:5, 0])
+
+
+def test_integrals_on_every_other_point_are_integrals():
+    """Where the grid is fine enough the two agree, so that no example is asked for again."""
+    for D in (1, 2):
+        model, theta, *_, x = linear(D)
+        low, high = quadrature._boxes(model, theta, x)
+        fine, coarse = quadrature._integrals(model, theta, x, low, high, 64)
+        assert_close(fine, coarse, 1e-6, 0, "log p(x)")
+
+
+def test_a_bound_under_a_shifted_prior_has_its_kl():
+    model, theta, *_, x = linear(2, prior=np.array([0.5, -0.5, 0.4, 0.0]))
+    _, kl = quadrature.elbo_parts(model, theta, model.prior_lam(len(x)), x)
+    assert np.abs(kl).max() < 1e-12
+    with pytest.raises(InputError, match="standard normal prior"):
+        quadrature.best_gaussian(model, theta, x)
+
+
+def test_a_lam_of_another_shape_is_an_input_error():
+    model, theta, *_, x = linear(2)
+    for shape in ((7, 2), (1, 4)):
+        with pytest.raises(InputError, match=r"lam has shape .* expected \(7, 4\)"):
+            quadrature.elbo_parts(model, theta, np.zeros(shape), x)
+
+
+def test_networks_run_in_thetas_dtype(monkeypatch):
+    model, theta, *_, x = linear(2)
+    seen, forward = set(), MLP.forward
+    monkeypatch.setattr(
+        MLP, "forward", lambda self, layers, record: seen.add(record.output.dtype) or forward(self, layers, record)
+    )
+    theta = theta.astype(np.float32)
+    best, _ = quadrature.best_gaussian(model, theta, x[:1])
+    quadrature.elbo_parts(model, theta, best, x[:1])
+    quadrature.log_marginal(model, theta, x[:1])
+    assert seen == {np.dtype(np.float32)} == {best.dtype}
+
+
 def test_a_narrow_posterior_gets_a_finer_grid():
     model, theta, W, b, _, x = linear(2)
     theta[-1] = np.log(1e-3)  # posterior deviations of about 0.03
@@ -153,3 +202,16 @@ def test_bounds_by_quadrature_need_the_closed_form_kl():
 def test_perplexity_is_per_token():
     assert perplexity(np.array([3 * np.log(7), 2 * np.log(7)]), np.array([3, 2])) == pytest.approx(7)
     assert perplexity(np.array([np.log(4), np.log(9)]), 1) == pytest.approx(6)
+
+
+def test_nodes_are_doubled_where_the_two_rules_differ_and_only_up_to_the_most(monkeypatch):
+    model, theta, *_, x = linear(1)
+    calls, differences = [], np.where(np.arange(7) == 3, 0.06, 0.04)
+
+    def integrals(model, theta, rows, low, high, nodes):
+        calls.append((nodes, len(rows)))
+        return np.zeros(len(rows)), differences[np.isin(x, rows).all(axis=1)]
+
+    monkeypatch.setattr(quadrature, "_integrals", integrals)
+    quadrature.log_marginal(model, theta, x, nodes=8, most=32)
+    assert calls == [(8, 7), (16, 1), (32, 1)]

@@ -1,5 +1,8 @@
 """LSTM decoders and encoders against autograd, complex steps and each other; padding, start token, language models."""
 
+import gc
+import weakref
+
 import autograd
 import autograd.numpy as anp
 import numpy as np
@@ -288,6 +291,8 @@ def test_a_batch_in_parts_is_the_batch(monkeypatch):
         (np.full((2, 2), 0.5), "expected tokens"),
         (np.array([[-1, 2]]), "padding"),
         (np.array([[1, -1, 2]]), "padding"),
+        (np.array([[-1], [2]]), "padding"),
+        (np.zeros((2, 0)), r"x has shape \(2, 0\)"),
     ],
 )
 def test_what_is_no_sequence_of_tokens_is_an_input_error(x, message):
@@ -305,11 +310,74 @@ def test_what_is_no_sequence_of_tokens_is_an_input_error(x, message):
         lambda: LatentGaussianModel(FixedDecoder(LSTMDecoder(3, 1, 1, 1), np.zeros(9))).objective(
             np.zeros(3), np.zeros((1, 1))
         ),
+        lambda: LatentGaussianModel(FixedDecoder(LSTMDecoder(3, 1, 1, 1), np.zeros(9))).objective(
+            np.zeros(0), np.zeros((1, 1))
+        ),
     ],
 )
 def test_bad_sizes_are_input_errors(make):
     with pytest.raises(InputError):
         make()
+
+
+@pytest.mark.parametrize("z_at", ["output", "input"])
+def test_any_negative_number_is_padding(z_at):
+    p, losses = Point(z_at, (3,)), []
+    for padding in (-1, -V - 1, -100):
+        p.x[p.x < 0] = padding
+        losses.append(p.objective().evaluate(p.lam, p.noise).loss)
+    assert np.array_equal(losses[0], losses[1]) and np.array_equal(losses[0], losses[2])
+
+
+@pytest.mark.parametrize("z_at", ["output", "input"])
+def test_sums_and_products_have_thetas_dtype_whatever_the_weights_have(z_at):
+    p = Point(z_at, (3,), dtype=np.float32)
+    f = p.objective()
+    e = f.evaluate(p.lam, p.noise)
+    for term in (e, *(hvp.product(f, e, p.v, method) for method in ("exact", "complex"))):
+        for weight in (0.5, np.ones(3)):
+            assert f.theta_sum().add(term, weight).value().dtype == np.float32
+
+
+@pytest.mark.parametrize("z_at", ["output", "input"])
+def test_sizes_may_be_whole_floats(z_at):
+    decoder = LSTMDecoder(3.0, 2.0, 4.0, 1.0, z_at=z_at)
+    assert decoder.init(np.random.default_rng(0)).shape == (LSTMDecoder(3, 2, 4, 1, z_at=z_at).size,)
+
+
+def test_an_objective_takes_different_numbers_of_samples():
+    p = Point("output", (3,), S=3)
+    f = p.objective()
+    f.evaluate(p.lam, p.noise[:1])
+    assert_close(f.evaluate(p.lam, p.noise).loss, p.loss(p.lam, p.theta), 1e-10, 0, "loss")
+
+
+def test_initial_parameters_have_the_stated_variances():
+    lstm = LSTM(300, 50, 60, 10)
+    embeddings, W = lstm.split(lstm.init(np.random.default_rng(0)))
+    assert abs(embeddings.var() - 1) < 0.05 and abs(W[:-1].var() * 120 - 1) < 0.05
+    assert np.all(W[-1] == np.repeat([0, 1, 0, 0], 60))
+    for z_at, inputs in (("output", 80), ("input", 40)):
+        decoder = LSTMDecoder(9, 3, 80, 40, (20,), z_at=z_at)
+        join = decoder.split(decoder.init(np.random.default_rng(0)))[1]
+        assert abs(join[:inputs].var() * inputs - 1) < 0.1 and not join[inputs:].any()
+
+
+def test_a_fixed_decoder_is_freed_is_of_thetas_dtype_and_tells_its_parameters():
+    p = Point("output", (3,))
+    fixed = FixedDecoder(p.decoder, p.theta)
+    model = LatentGaussianModel(fixed)
+    assert model.work == p.model.work > 0 and repr(fixed) != repr(FixedDecoder(p.decoder, 2 * p.theta))
+    f = model.objective(np.zeros(0, np.float32), p.x)
+    e = f.evaluate(p.lam.astype(np.float32), p.noise.astype(np.float32))
+    assert e.d_lam.dtype == e.loss.dtype == f.theta_sum().add(e).value().dtype == np.float32
+    given_x = weakref.ref(f.given_x)
+    gc.disable()
+    try:
+        del f, e
+        assert given_x() is None
+    finally:
+        gc.enable()
 
 
 # --- the likelihood ----------------------------------------------------------------------------------------------------
@@ -328,7 +396,7 @@ def test_the_categorical_error_and_its_tangent_are_derivatives(seed):
     assert_close((error * dot).sum(), along, 1e-10, 1e-12, "the error")
     tangent = likelihood.tangent(error.copy(), kept, x, None, dot.copy())
     assert_close(tangent, moved.imag / step, 1e-10, 1e-12, "its tangent")
-    assert np.isfinite(value(1e4 * out))
+    assert np.isfinite(value(1e4 * out)) and np.isfinite(likelihood.error(1e4 * out, x)[0]).all()
 
 
 def test_categorical_probabilities_sum_to_one():

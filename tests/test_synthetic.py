@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from savi import InputError, LatentGaussianModel, quadrature, synthetic
+from savi import InputError, LatentGaussianModel, LSTMDecoder, quadrature, synthetic
 
 SMALL = {"examples": (40, 20, 20), "vocabulary": 12, "units": 6}
 
@@ -14,6 +14,32 @@ def test_the_same_seed_gives_the_same_sequences_and_another_seed_others():
     assert not np.array_equal(a.train, c.train) and not np.array_equal(a.theta, c.theta)
     assert [len(part) for part in a[1:4]] == [40, 20, 20] and a.train.shape[1] == 5
     assert a.train.min() >= 0 and a.train.max() < 12 and a.name == "synthetic-tanh-0"
+
+
+def test_every_sequence_has_a_latent_of_its_own_from_the_prior(monkeypatch):
+    latents, sample = [], LSTMDecoder.sample
+    monkeypatch.setattr(
+        LSTMDecoder, "sample", lambda self, theta, z, *a: latents.append(z) or sample(self, theta, z, *a)
+    )
+    zs = []
+    for seed in (0, 1):
+        data = synthetic.load(seed, examples=(1001, 3, 2), vocabulary=5, units=3)
+        zs.append(np.concatenate(latents))
+        latents.clear()
+        assert [len(part) for part in data[1:4]] == [1001, 3, 2]
+        embeddings = data.decoder.lstm.split(data.decoder.split(data.theta)[0])[0]
+        assert not np.isin(zs[-1], embeddings).any()  # the data's random numbers are not the oracle's
+    z = np.concatenate(zs)
+    assert len(np.unique(z)) == z.size == 4 * 1006
+    assert np.abs(z.mean(axis=0)).max() < 0.1 and np.abs(z.std(axis=0) - 1).max() < 0.1
+
+
+def test_the_range_of_the_weights_from_z_is_a_setting_and_the_name_tells_the_oracle():
+    for z_range in (5.0, 0.1):
+        data = synthetic.load(3, "affine", z_range=z_range, **SMALL)
+        from_z = data.decoder.net.layers(data.decoder.split(data.theta)[2])[0][:-1]
+        assert -z_range <= from_z.min() < -0.7 * z_range and 0.7 * z_range < from_z.max() <= z_range
+        assert data.name == "synthetic-affine-3"
 
 
 @pytest.mark.parametrize("oracle, layers", [("tanh", 2), ("affine", 1)])
@@ -27,7 +53,8 @@ def test_parameters_are_drawn_in_the_published_ranges(oracle, layers):
     if layers == 2:
         ranges += [(net_layers[1][:-1], 0.6), (net_layers[1][-1], 1)]
     for array, limit in ranges:
-        assert 0.95 * limit < np.abs(array).max() <= limit
+        assert 0.95 * limit < array.max() <= limit and -limit <= array.min() < -0.95 * limit
+    assert W[-1].all()  # biases too
     assert len(net_layers) == layers
 
 
@@ -50,7 +77,9 @@ def test_a_posterior_under_the_affine_oracle_has_one_mode():
         assert np.all(np.diff(a, 2, axis=1) < 1e-6)  # concave along both axes
 
 
-@pytest.mark.parametrize("change", [{"oracle": "deep"}, {"length": 0}, {"examples": (1, 0, 1)}, {"vocabulary": 1.5}])
+@pytest.mark.parametrize(
+    "change", [{"oracle": "deep"}, {"length": 0}, {"examples": (1, 0, 1)}, {"vocabulary": 1.5}, {"units": 0}]
+)
 def test_bad_arguments_are_input_errors(change):
     with pytest.raises(InputError):
         synthetic.load(**({"examples": (1, 1, 1)} | change))
