@@ -138,7 +138,7 @@ def _draw_row(axes, iterations, panel):
     axes[0].set_xticks([0, 1, 3, 10, 30, 100, 300], ["0", "1", "3", "10", "30", "100", "300"])
     axes[0].set_xlim(-0.1, 400)
     axes[0].axvline(16, color="0.6", linewidth=1)
-    axes[0].text(16.5, best + 0.93 * (start - best), "trained on 16", fontsize=7.5, color="0.35")
+    axes[0].text(16.5, best + 0.6 * (start - best), "trained on 16", fontsize=7.5, color="0.35")
     axes[1].set(xlabel="seconds for 100 images", xscale="log")
 
 

@@ -37,7 +37,7 @@ def complex_step(f, evaluation, v, r=COMPLEX_STEP):
     if not isinstance(evaluation, Evaluation):
         raise InputError("the complex step needs closed forms that take complex numbers; an AutogradModel has none")
     moved = f.gradient(evaluation.lam + 1j * r * v, evaluation.noise)
-    if not _has_tangent(f):
+    if not _has_tangent(f):  # no tangent record to hold the sum's terms: the sum is taken when its weights are known
 
         def theta(weight):
             total = f.theta_sum(moved.d_lam.dtype).add(moved, weight).value()

@@ -151,6 +151,7 @@ class Categorical(_Likelihood):
         return out, None
 
     def tangent(self, error, kept, x, eta, out_dot):
+        """-p (out_dot - p . out_dot) with p = softmax(a); error is -p, plus 1 at the token."""
         chosen = np.where(x >= 0, _chosen(out_dot, x), 0)
         expected = chosen - np.einsum("...v,...v->...", error, out_dot)  # softmax(a) . out_dot
         out_dot -= expected[..., None]

@@ -60,9 +60,8 @@ class _Over:
 
     def __init__(self, lstm, params, tokens, keep):
         self.lstm, self.keep, self.dtype = lstm, keep, params.dtype
-        self.tokens = np.where(
-            tokens < 0, lstm.vocabulary, tokens
-        )  # any will do: what follows padding is never asked for
+        # any token will do for padding: what follows it is never asked for
+        self.tokens = np.where(tokens < 0, lstm.vocabulary, tokens)
         (T, B), E, X = tokens.shape, lstm.embedding, lstm.extra
         embeddings, W = lstm.split(params)
         self.W_words, self.W_extra, self.W_h = W[:E], W[E : E + X], W[E + X : -1]
@@ -146,6 +145,7 @@ class _LSTMSum:
         return self
 
     def value(self):
+        """Deltas were added per place; now the places of a token are, so that W_words multiplies each token once."""
         lstm, W_words = self.over.lstm, self.over.W_words
         cell = self.cell_sum.value()
         words = np.zeros((lstm.vocabulary + 1, lstm.embedding), cell.dtype)

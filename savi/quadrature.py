@@ -155,7 +155,7 @@ def _search(table, axis, rounds):
 
 
 def _scan(table, axis, ranges):
-    """(the best point, its -ELBO) of all combinations of the four ranges."""
+    """(the best point, its -ELBO) of all combinations of the four ranges: q factorizes, so two matrix products try all."""
     m_1, l_1, m_2, l_2 = ranges
     expected = _weights(axis, m_1, l_1) @ table @ _weights(axis, m_2, l_2).T
     loss = _kl(m_1, l_1)[:, None] + _kl(m_2, l_2) - expected

@@ -183,7 +183,7 @@ class _OutputSum:
         p, net = self.p, self.net_sum.value()
         if not np.ndim(self.delta):
             return np.zeros(p.lstm.lstm.size + p.join.size + p.net.size, net.dtype)
-        delta = self.delta.reshape(len(p.h), -1)
+        delta = self.delta.reshape(len(p.h), -1)  # (T * B, first layer)
         p.lstm.backward(p.states, (delta @ p.join.T).reshape(p.states.h.shape))
         lstm = p.lstm.param_sum(net.dtype).add(p.states).value()
         return np.concatenate([lstm, (p.h.T @ delta).ravel(), net])
@@ -204,6 +204,7 @@ class _ZAtInput(_Given):
         return record
 
     def backward(self, record):
+        """z acts twice: at every step, and through h_0."""
         d_h = super().backward(record)
         d_z, record.d_h_0 = self.lstm.backward(record.states, d_h)
         return d_z + record.d_h_0 @ self.join[:-1].T

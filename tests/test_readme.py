@@ -55,7 +55,7 @@ def test_a_figures_report_is_of_its_committed_numbers(name):
     sys.path.insert(0, str(ROOT / "figures"))
     script = importlib.import_module(name)
     report = script.report(json.loads((ROOT / "figures" / f"{name}.json").read_text()))
-    shown = re.search(rf"<!-- report {name} -->\n```\n(.*?)\n```", README, re.S).group(1)
+    shown = re.search(rf"<!-- report {name} -->\n```\n(.*?)\n```\n<!-- /report -->", README, re.S).group(1)
     assert [line.rstrip() for line in shown.splitlines()] == [line.rstrip() for line in report.splitlines()]
 
 
