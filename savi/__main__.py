@@ -7,7 +7,7 @@ import sys
 from .files import InputError
 
 EPILOG = """examples:
-  python -m savi compare                             the main job: five methods on images of letters, under 3 minutes
+  python -m savi compare                             the main job: five methods on images of letters, under 2 minutes
   python -m savi compare --methods vae sa-vae --epochs 20 --seeds 0 1 2
   python -m savi compare --resume                    go on after Ctrl-C
   python -m savi data list                           which data sets there are, and where their files lie
