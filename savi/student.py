@@ -106,7 +106,7 @@ def serve(path):
     questions, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    sys.stdout.reconfigure(write_through=True)  # what the file prints is not lost when the process is killed
+    sys.stdout.reconfigure(line_buffering=True)  # what the file prints is not lost when the process is killed
 
     def say(message):
         answers.write(json.dumps(message).encode() + b"\n")
