@@ -67,6 +67,8 @@ ABLATION = {  # what is changed in SA-VAE's training (tanh oracle, first seed, f
     "step size 0.004": {"step_size": 0.004},
     "K = 10": {"steps": 10},
     "momentum 0.9": {"momentum": 0.9},
+    "large steps, clipped at 2": {"step_size": np.float32([0.02, 0.02, 0.05, 0.05]), "clip": CLIP},
+    "5 noise samples": {"samples": 5},
 }
 
 
