@@ -404,3 +404,24 @@ def test_categorical_probabilities_sum_to_one():
     log_p = Categorical().log_prob(np.tile(out, (V, 1)), np.arange(V))
     assert abs(np.exp(log_p).sum() - 1) < 1e-12
     assert_close(np.exp(log_p), Categorical().mean(out), 1e-12, 0, "softmax")
+
+
+def test_inference_in_parts_is_inference_of_the_batch(monkeypatch):
+    from savi import threads
+
+    p, encoder = Point("output", (3,), B=7), LSTMEncoder(V, E, H, 4)
+    phi = encoder.init(np.random.default_rng(0))
+    for method, parameters in ((SAVAE(encoder, 2), phi), (SVI(2, start="prior"), None)):
+        with monkeypatch.context() as patch:
+            whole = method.infer(p.model, p.theta, parameters, p.x, np.random.default_rng(1))
+            patch.setattr(threads, "parts", lambda n, work: [slice(0, 2), slice(2, n)])
+            found = method.infer(p.model, p.theta, parameters, p.x, np.random.default_rng(1))
+        assert_close(found, whole, 1e-12, 1e-13, "lam in parts")
+
+
+def test_a_fixed_decoders_mean_is_its_decoders_mean():
+    decoder = savi.MLPDecoder(savi.MLP([2, 3, 5]), savi.Bernoulli())
+    rng = np.random.default_rng(0)
+    theta, z = rng.uniform(-1, 1, decoder.size), rng.standard_normal((4, 2))
+    found = FixedDecoder(decoder, theta).mean(np.zeros(0), z)
+    assert_close(found, decoder.mean(theta, z), 1e-14, 0, "E[x | z]")
