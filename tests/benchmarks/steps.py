@@ -409,6 +409,9 @@ def arguments():
     p.add_argument(
         "--sides", nargs="+", choices=list(SIDES)[1:], default=list(SIDES)[1:], help="peers (default: all installed)"
     )
+    p.add_argument(
+        "--only", nargs="+", metavar="H,B,DTYPE", help="measure these settings again; keep OUT.json's others"
+    )
     p.add_argument("--out", default=OUT, help="writes OUT.json and OUT.png (default: figures/benchmark)")
     p.add_argument("--cold", choices=SIDES, help=argparse.SUPPRESS)
     return p.parse_args()
@@ -424,7 +427,7 @@ def main():
         side.call("savae_step")
         return
     if not options.draw:
-        results = run(options)
+        results = again(options) if options.only else run(options)
         print(summary(results))
         if options.quick:
             return
@@ -437,6 +440,18 @@ def main():
     from savi import plots
 
     plots.save(draw(results), options.out + ".png")
+
+
+def again(options):
+    """The results in OUT.json with the rows of some settings measured anew."""
+    with open(options.out + ".json") as file:
+        results = json.load(file)
+    chosen = [setting for setting in SETTINGS if ",".join(map(str, setting)) in options.only]
+    names = ["savi", *(name for name in options.sides if importlib.util.find_spec(name))]
+    say = lambda text: print(text, flush=True)  # noqa: E731
+    rows = measure(chosen, options.operations, names, options.repeats, options.threads, say)
+    old = [row for row in results["rows"] if (row["H"], row["B"], row["dtype"]) not in chosen]
+    return results | {"rows": old + rows}
 
 
 def run(options):
