@@ -20,8 +20,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots, quadrature, synthetic
+from savi.engine.files import replacing
 from savi.evaluate import infer
-from savi.files import replacing
 from savi.iterative import Gradient, Iterative, network
 from savi.model import Product
 

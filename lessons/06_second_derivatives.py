@@ -17,7 +17,7 @@ import numpy as np
 
 import savi
 from savi import hvp, plots
-from savi.blas import one_thread
+from savi.engine.blas import one_thread
 from savi.testing import assert_close, check_hvp
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))

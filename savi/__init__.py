@@ -10,8 +10,8 @@ import importlib
 
 from .amortized import VAE
 from .decoders import FixedDecoder, MLPDecoder
+from .engine.files import InputError
 from .evaluate import evaluate
-from .files import InputError
 from .gaussian import AnalyticKL, PointMass, SampledKL
 from .highway import HighwayMLP
 from .iterative import Iterative
@@ -31,14 +31,24 @@ __all__ = [
     "optimizers", "plots", "programs", "quadrature", "reference", "synthetic", "testing",
 ]  # fmt: skip
 
-_LAZY = (
-    "compare data divergences hvp optimizers plots programs quadrature reference synthetic testing".split()
-)  # rooms that load more than NumPy
+_LAZY = {  # rooms that load more than NumPy, or are seldom needed: the name, and where it lives
+    "compare": "compare",
+    "data": "data",
+    "divergences": "divergences",
+    "hvp": "hvp",
+    "optimizers": "optimizers",
+    "plots": "plots",
+    "programs": "programs",
+    "quadrature": "quadrature",
+    "reference": "reference",
+    "synthetic": "synthetic",
+    "testing": "testing",
+}
 
 
 def __getattr__(name):
     if name == "AutogradModel":
         return importlib.import_module(".autograd_model", __name__).AutogradModel
     if name in _LAZY:
-        return importlib.import_module(f".{name}", __name__)
+        return importlib.import_module(f".{_LAZY[name]}", __name__)
     raise AttributeError(f"module 'savi' has no attribute {name!r}")

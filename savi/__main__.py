@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 
-from .files import InputError
+from .engine.files import InputError
 
 EPILOG = """examples:
   python -m savi compare                             the main job: five methods on images of letters, under 2 minutes

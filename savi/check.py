@@ -16,7 +16,7 @@ import threading
 import time
 
 from . import lessons
-from .files import InputError, expect
+from .engine.files import InputError, expect
 from .properties import Property, judge, shown
 from .student import Stopped, call, encode
 

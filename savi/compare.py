@@ -17,8 +17,8 @@ import numpy as np
 from . import data, synthetic
 from .amortized import VAE
 from .decoders import MLPDecoder
+from .engine.files import InputError, expect, replacing
 from .evaluate import evaluate, infer, neg_elbo
-from .files import InputError, expect, replacing
 from .highway import HighwayMLP
 from .iterative import ENCODINGS, Data, Gated, Gradient, Iterative, Residual, network
 from .likelihoods import Bernoulli

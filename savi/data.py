@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import glyphs
-from .files import InputError, reading, replacing
+from .engine.files import InputError, reading, replacing
 from .sources import SOURCES, TEST, TRAIN, cache_folder, fetch, folders, found, known, source_of, verified
 
 __all__ = [

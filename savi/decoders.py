@@ -15,7 +15,7 @@ import zlib
 
 import numpy as np
 
-from .files import InputError
+from .engine.files import InputError
 from .nets import ROWS_PER_BLOCK, ParamSum
 
 

@@ -9,8 +9,8 @@ the candidate c and the gate T come from one product. Recorded and summed like a
 
 import numpy as np
 
-from .blas import product
-from .files import InputError
+from .engine.blas import product
+from .engine.files import InputError
 from .likelihoods import sigmoid
 from .nets import MLP
 

@@ -9,7 +9,7 @@ have its own difference step r. No method forms a matrix, and none forms a theta
 
 import numpy as np
 
-from .files import InputError
+from .engine.files import InputError
 from .model import Evaluation, Product
 
 COMPLEX_STEP = 1e-20

@@ -15,7 +15,7 @@ iteration this is the VAE ([LI] 4.2).
 
 import numpy as np
 
-from .files import InputError
+from .engine.files import InputError
 from .gaussian import join
 from .highway import HighwayMLP
 from .inference import InferenceMethod

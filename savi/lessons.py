@@ -11,7 +11,7 @@ import os
 import pathlib
 import re
 
-from .files import InputError, replacing
+from .engine.files import InputError, replacing
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "lessons"
 MARKER = re.compile(r"# ?%%(.*)")

@@ -12,9 +12,9 @@ Nothing is clamped: logits of +-1e4 and log-variances of +-30 give finite values
 
 import numpy as np
 
-from .files import InputError
+from .engine.files import InputError
+from .engine.memory import empty
 from .gaussian import LOG_2PI
-from .memory import empty
 
 
 def softplus(a):

@@ -14,8 +14,8 @@ inner loop. The embeddings' gradient is each token's sum of deltas, times W's ro
 
 import numpy as np
 
-from .blas import product
-from .files import InputError
+from .engine.blas import product
+from .engine.files import InputError
 from .likelihoods import sigmoid
 from .nets import MLP, ROWS_PER_BLOCK, ParamSum
 

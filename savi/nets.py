@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import blas, threads
-from .blas import product
-from .files import InputError
+from .engine import blas, threads
+from .engine.blas import product
+from .engine.files import InputError
+from .engine.memory import empty
 from .likelihoods import softplus
-from .memory import empty
 
 ROWS_PER_BLOCK = 768  # enough rows for a matrix product to run at full speed, few enough to bound the memory
 

@@ -23,7 +23,7 @@ import autograd.numpy as np
 import numpy
 from autograd.tracer import getval
 
-from .files import expect
+from .engine.files import expect
 from .gaussian import LOG_2PI
 from .reference import mlp
 

@@ -10,8 +10,8 @@ grid whose coarser half agrees with it is as good as exact. Latent coordinates a
 
 import numpy as np
 
-from . import threads
-from .files import InputError
+from .engine import threads
+from .engine.files import InputError
 from .gaussian import LOG_2PI, AnalyticKL, split
 
 BATCH = CHUNK = 10  # examples and points that are evaluated at a time

@@ -9,7 +9,7 @@ import autograd.numpy as np
 import numpy
 
 from .decoders import FixedDecoder
-from .files import InputError
+from .engine.files import InputError
 from .gaussian import AnalyticKL
 from .highway import HighwayMLP
 from .likelihoods import Bernoulli, Gaussian, Multinomial

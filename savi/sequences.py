@@ -13,7 +13,7 @@ With latent size 0 either is a language model. A negative token is padding behin
 import numpy as np
 
 from .decoders import GivenX
-from .files import InputError
+from .engine.files import InputError
 from .likelihoods import Categorical
 from .lstm import LSTM
 from .nets import MLP, ParamSum

@@ -12,7 +12,7 @@ optimizer in its place (VariationalEM, the opponent of iterative inference).
 
 import numpy as np
 
-from .files import InputError, expect
+from .engine.files import InputError, expect
 from .inference import InferenceMethod, last
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .files import InputError, expect
+from .engine.files import InputError, expect
 from .sequences import LSTMDecoder
 
 VOCABULARY, LENGTH, UNITS, LATENT = 1000, 5, 100, 2

@@ -13,8 +13,8 @@ import numpy as np
 
 from . import checkpoints
 from .checkpoints import State
+from .engine.files import InputError, expect
 from .evaluate import elbo_parts, infer
-from .files import InputError, expect
 from .optimizers import Adam, clip_norm
 
 INIT, ORDER, BINARIZE, NOISE, JUDGE = range(5)  # what a stream of random numbers is for

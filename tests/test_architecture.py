@@ -1,20 +1,30 @@
-"""The order of the rooms, and what `import savi` loads: a lower room knows nothing of an upper one."""
+"""Who may import whom, and what `import savi` loads: a lower wing knows nothing of an upper one."""
 
 import ast
+import importlib
 import pathlib
 import subprocess
 import sys
+import types
 
 import pytest
 
 import savi
 
 FOLDER = pathlib.Path(savi.__file__).parent
-ROOMS = """
-    files memory blas threads gaussian likelihoods nets highway decoders lstm sequences model reference autograd_model
-    hvp optimizers inference svi amortized semi_amortized iterative programs divergences evaluate quadrature checkpoints
-    train glyphs sources data synthetic plots testing compare lessons student properties check __main__
-""".split()  # lower rooms first
+BELOW = {  # a wing, or a page beside the wings: what it may import beside itself
+    "engine": "",
+    "nets": "engine",
+    "models": "engine nets",
+    "inference": "engine nets models",
+    "data": "engine nets models",
+    "experiments": "engine nets models inference data",
+    "course": "engine",
+    "plain": "",
+    "testing": "engine nets models",
+    "__main__": "engine nets models inference data experiments course",
+    "__init__": "engine nets models inference data experiments course plain testing",
+}
 LAZY = ["matplotlib", "autograd", "hypothesis", "tqdm"]  # what `import savi` leaves for later
 HEAVY_AT_TOP = {
     "matplotlib": {"plots"},
@@ -24,12 +34,17 @@ HEAVY_AT_TOP = {
 }
 
 
+def wing_of(path):
+    """The wing of a room, or the name of a page that lies beside the wings."""
+    return path.relative_to(FOLDER).with_suffix("").parts[0]
+
+
 def room_of(path):
-    return path.stem
+    return ".".join(path.relative_to(FOLDER).with_suffix("").parts)
 
 
-def imports(tree):
-    """(dotted module, is inside a function) of every import, `from . import x` and `from savi import x` told apart."""
+def imports(tree, package=("savi",)):
+    """(dotted module, is inside a function) of every import, whole: `from . import x` as savi.WING.x."""
     inner = {
         id(node) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for node in ast.walk(f) if node is not f
     }
@@ -37,9 +52,9 @@ def imports(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            module = ("savi." if node.level else "") + (node.module or "")
-            package = module.rstrip(".") == "savi"
-            names = [f"savi.{alias.name}" for alias in node.names] if package else [module]
+            start = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*start, *filter(None, [node.module])])
+            names = [f"{module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "import_module":
             names = [f"savi.{node.args[0].value.lstrip('.')}"] if isinstance(node.args[0], ast.Constant) else []
         else:
@@ -47,54 +62,81 @@ def imports(tree):
         yield from ((name, id(node) in inner) for name in names)
 
 
-def upward(room, source):
-    """The rooms above `room` that `source` imports."""
-    used = {name.split(".")[1] for name, _ in imports(ast.parse(source)) if name.startswith("savi.")}
-    return sorted(used - set(ROOMS[: ROOMS.index(room)]) - {room, "__version__"})
+def upward(wing, source, package=None):
+    """The wings, and pages beside them, that `source` in `wing` imports and may not."""
+    names = (name.split(".") for name, _ in imports(ast.parse(source), package or ("savi", wing)))
+    used = {name[1] for name in names if name[0] == "savi" and name[1:] and name[1] in BELOW}
+    return sorted(used - {wing, "__version__", *BELOW[wing].split()})
 
 
-SOURCES = sorted(path for path in FOLDER.glob("*.py") if path.stem != "__init__")
+def package_of(path):
+    return ("savi", *path.relative_to(FOLDER).parts[:-1])
+
+
+SOURCES = sorted(path for path in FOLDER.rglob("*.py") if wing_of(path) in BELOW)  # others wait for their wing
 EVERY_ROOM = pytest.mark.parametrize("path", SOURCES, ids=room_of)
 
 
-def test_every_room_has_its_place_in_the_order():
-    assert {room_of(path) for path in SOURCES} <= set(ROOMS), "give a new room its place in ROOMS"
+def test_savi_has_its_wings_and_few_pages_beside_them():
+    assert {wing_of(path) for path in SOURCES} <= set(BELOW)
 
 
 @EVERY_ROOM
-def test_a_room_imports_lower_rooms_only(path):
-    assert upward(room_of(path), path.read_text()) == []
+def test_a_room_imports_its_own_wing_and_lower_ones_only(path):
+    if wing_of(path) != "__init__":  # the door shows everything
+        assert upward(wing_of(path), path.read_text(), package_of(path)) == []
+
+
+@EVERY_ROOM
+def test_every_room_is_a_module_under_its_full_name(path):
+    if path.stem != "__main__":
+        name = ".".join(["savi", *path.relative_to(FOLDER).with_suffix("").parts]).removesuffix(".__init__")
+        assert isinstance(importlib.import_module(name), types.ModuleType)
+        scope = {}
+        exec(f"import {name} as room", scope)
+        assert isinstance(scope["room"], types.ModuleType), f"{name} is hidden by something of the same name"
+
+
+@pytest.mark.parametrize("wing", [wing for wing in BELOW if (FOLDER / wing).is_dir()])
+def test_a_wings_door_says_in_five_lines_what_lives_there_and_names_every_room(wing):
+    text = (FOLDER / wing / "__init__.py").read_text()
+    says = ast.get_docstring(ast.parse(text))
+    assert len(says.splitlines()) <= 5
+    rooms = {path.stem for path in (FOLDER / wing).glob("*.py")} - {"__init__"}
+    assert [room for room in sorted(rooms) if room not in says] == []
 
 
 @EVERY_ROOM
 def test_heavy_packages_are_imported_at_the_top_of_their_own_room_only(path):
     at_top = {name.split(".")[0] for name, in_function in imports(ast.parse(path.read_text())) if not in_function}
-    assert [name for name in LAZY if name in at_top and room_of(path) not in HEAVY_AT_TOP[name]] == []
+    assert [name for name in LAZY if name in at_top and path.stem not in HEAVY_AT_TOP[name]] == []
 
 
 @EVERY_ROOM
 def test_rooms_need_numpy_and_the_standard_library_beside_those(path):
-    at_top = {name.split(".")[0] for name, in_function in imports(ast.parse(path.read_text())) if not in_function}
+    found = imports(ast.parse(path.read_text()), package_of(path))
+    at_top = {name.split(".")[0] for name, in_function in found if not in_function}
     assert at_top - set(sys.stdlib_module_names) <= {"savi", "numpy", *LAZY}
 
 
 @pytest.mark.parametrize(
     "source, found",
     [
-        ("from .model import Product", ["model"]),
-        ("from savi.model import Product", ["model"]),
-        ("from . import model, files", ["model"]),
-        ("from savi import model, files", ["model"]),
-        ("import savi.model", ["model"]),
-        ("import savi.model as m, numpy", ["model"]),
-        ("def f():\n    from .model import Product", ["model"]),
-        ("class C:\n    def f(self):\n        import savi.svi", ["svi"]),
-        ("importlib.import_module('.model', __name__)", ["model"]),
-        ("from .files import InputError\nfrom .gaussian import split\nimport numpy", []),
+        ("from ..inference.svi import ascend", ["inference"]),
+        ("from savi.inference.svi import ascend", ["inference"]),
+        ("from ..inference import svi, hvp", ["inference"]),
+        ("from .. import data, engine", ["data"]),
+        ("from savi import data, engine", ["data"]),
+        ("import savi.inference.svi", ["inference"]),
+        ("import savi.inference.svi as s, numpy", ["inference"]),
+        ("def f():\n    from ..inference.svi import ascend", ["inference"]),
+        ("class C:\n    def f(self):\n        import savi.testing", ["testing"]),
+        ("importlib.import_module('.inference.svi', __name__)", ["inference"]),
+        ("from ..engine.files import InputError\nfrom .gaussian import split\nimport numpy", []),
     ],
 )
 def test_the_order_is_checked_for_every_form_of_import(source, found):
-    assert upward("decoders", source) == found
+    assert upward("models", source) == found
 
 
 def loaded_by(statement):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from savi import data, glyphs, sources
 from savi.data import load
-from savi.files import InputError
+from savi.engine.files import InputError
 from savi.sources import Source
 
 REAL = os.environ.get("SAVI_DATA", "")

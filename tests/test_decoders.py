@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from savi import reference
 from savi.decoders import MLPDecoder
-from savi.files import InputError
+from savi.engine.files import InputError
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.nets import MLP
 from savi.testing import arrays, assert_close, check_gradient, problems, sizes

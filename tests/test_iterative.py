@@ -15,20 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import savi
-from savi import (
-    MLP,
-    SVI,
-    VAE,
-    HighwayMLP,
-    InputError,
-    Iterative,
-    LatentGaussianModel,
-    MLPDecoder,
-    iterative,
-    memory,
-    reference,
-    threads,
-)
+from savi import MLP, SVI, VAE, HighwayMLP, InputError, Iterative, LatentGaussianModel, MLPDecoder, iterative, reference
+from savi.engine import memory, threads
 from savi.evaluate import optimum
 from savi.gaussian import AnalyticKL, SampledKL
 from savi.iterative import Data, Error, Gated, Gradient, Residual, Trunk, network

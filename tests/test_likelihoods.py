@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import reference
-from savi.files import InputError
+from savi.engine.files import InputError
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial, softplus, sum_softplus
 from savi.testing import arrays, assert_close, check_density, check_gradient, observations, sizes
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from savi import reference
 from savi.decoders import MLPDecoder
-from savi.files import InputError
+from savi.engine.files import InputError
 from savi.gaussian import AnalyticKL, PointMass, SampledKL, join, split
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.model import LatentGaussianModel

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import reference
-from savi.files import InputError
+from savi.engine.files import InputError
 from savi.nets import ACTIVATIONS, MLP, Activation, ParamSum
 from savi.testing import arrays, assert_close, check_gradient, mlps, seeds, sizes
 

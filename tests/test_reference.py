@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from savi import reference
 from savi.autograd_model import AutogradModel
 from savi.decoders import MLPDecoder
-from savi.files import InputError
+from savi.engine.files import InputError
 from savi.gaussian import AnalyticKL, SampledKL
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.model import LatentGaussianModel

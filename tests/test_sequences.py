@@ -273,7 +273,7 @@ def test_the_states_are_computed_once_for_an_inner_loop(monkeypatch):
 
 
 def test_a_batch_in_parts_is_the_batch(monkeypatch):
-    from savi import threads
+    from savi.engine import threads
 
     p, encoder = Point("output", (3,), B=7), LSTMEncoder(V, E, H, 4)
     phi, noise = encoder.init(np.random.default_rng(0)), np.random.default_rng(1).standard_normal((3, 1, 7, 2))
@@ -407,7 +407,7 @@ def test_categorical_probabilities_sum_to_one():
 
 
 def test_inference_in_parts_is_inference_of_the_batch(monkeypatch):
-    from savi import threads
+    from savi.engine import threads
 
     p, encoder = Point("output", (3,), B=7), LSTMEncoder(V, E, H, 4)
     phi = encoder.init(np.random.default_rng(0))

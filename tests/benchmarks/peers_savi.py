@@ -10,7 +10,8 @@ import itertools
 import numpy as np
 
 import savi
-from savi import blas, hvp, threads
+from savi import hvp
+from savi.engine import blas, threads
 from savi.evaluate import importance_weighted
 from savi.iterative import Data, Gradient, Iterative, network
 from savi.svi import ascend

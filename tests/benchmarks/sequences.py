@@ -64,7 +64,7 @@ def main():
             print(f"{dtype} {operation:<18}" + line(found), flush=True)
         for side in sides.values():
             side.close()
-    from savi.files import replacing
+    from savi.engine.files import replacing
 
     with replacing(options.out) as file:
         file.write(json.dumps({"machine": machine(names, options.threads), "rows": rows}, indent=1).encode())

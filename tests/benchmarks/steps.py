@@ -431,7 +431,7 @@ def main():
         print(summary(results))
         if options.quick:
             return
-        from savi.files import replacing
+        from savi.engine.files import replacing
 
         with replacing(options.out + ".json") as file:
             file.write(json.dumps(results, indent=1).encode())

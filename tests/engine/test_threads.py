@@ -8,7 +8,8 @@ import time
 import numpy as np
 import pytest
 
-from savi import MLP, SAVAE, SVI, VAE, VAESVI, Bernoulli, InputError, LatentGaussianModel, MLPDecoder, threads
+from savi import MLP, SAVAE, SVI, VAE, VAESVI, Bernoulli, InputError, LatentGaussianModel, MLPDecoder
+from savi.engine import threads
 from savi.testing import assert_close
 
 ENCODER = MLP([30, 40, 8])
@@ -146,7 +147,7 @@ def test_without_parallel_everything_runs_in_the_callers_thread():
 
 @pytest.mark.parametrize("value, good", [("1", True), ("3", True), ("0", False), ("many", False)])
 def test_the_environment_sets_the_count(value, good):
-    code = "import savi.threads as t; print(t.count())"
+    code = "import savi.engine.threads as t; print(t.count())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"SAVI_THREADS": value})
     assert done.stdout.strip() == (value if good else "")
     assert good or "SAVI_THREADS" in done.stderr

@@ -6,7 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from savi import MLP, SAVAE, SVI, VAESVI, Bernoulli, LatentGaussianModel, MLPDecoder, memory, threads
+from savi import MLP, SAVAE, SVI, VAESVI, Bernoulli, LatentGaussianModel, MLPDecoder
+from savi.engine import memory, threads
 from savi.evaluate import importance_weighted, neg_elbo
 
 

@@ -6,7 +6,7 @@ import stat
 import numpy as np
 import pytest
 
-from savi.files import InputError, replacing
+from savi.engine.files import InputError, replacing
 
 ERRORS = [ValueError, OSError, KeyboardInterrupt, SystemExit]
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import MLP, blas
+from savi import MLP
+from savi.engine import blas
 from savi.testing import assert_close, seeds
 
 SHAPES = [  # rows, inner, columns: cut or not, with and without a divisor that suits
