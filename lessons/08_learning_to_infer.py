@@ -18,7 +18,7 @@ import savi
 from savi import optimizers, plots
 from savi.evaluate import neg_elbo
 from savi.iterative import Data, Error, Gated, Gradient, Iterative, network
-from savi.likelihoods import sigmoid
+from savi.nets.activations import sigmoid
 from savi.testing import assert_close
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))

@@ -13,11 +13,11 @@ from .decoders import FixedDecoder, MLPDecoder
 from .engine.files import InputError
 from .evaluate import evaluate
 from .gaussian import AnalyticKL, PointMass, SampledKL
-from .highway import HighwayMLP
 from .iterative import Iterative
 from .likelihoods import Bernoulli, Categorical, Gaussian, Multinomial
 from .model import LatentGaussianModel
-from .nets import MLP
+from .nets.highway import HighwayMLP
+from .nets.mlp import MLP
 from .semi_amortized import SAVAE, VAESVI
 from .sequences import LSTMDecoder, LSTMEncoder
 from .svi import SVI, VariationalEM

@@ -19,11 +19,11 @@ from .amortized import VAE
 from .decoders import MLPDecoder
 from .engine.files import InputError, expect, replacing
 from .evaluate import evaluate, infer, neg_elbo
-from .highway import HighwayMLP
 from .iterative import ENCODINGS, Data, Gated, Gradient, Iterative, Residual, network
 from .likelihoods import Bernoulli
 from .model import LatentGaussianModel
-from .nets import MLP
+from .nets.highway import HighwayMLP
+from .nets.mlp import MLP
 from .optimizers import OPTIMIZERS
 from .semi_amortized import SAVAE, VAESVI
 from .sequences import LSTMDecoder, LSTMEncoder

@@ -16,7 +16,7 @@ import zlib
 import numpy as np
 
 from .engine.files import InputError
-from .nets import ROWS_PER_BLOCK, ParamSum
+from .nets.mlp import ROWS_PER_BLOCK, ParamSum
 
 
 class MLPDecoder:

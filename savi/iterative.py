@@ -17,10 +17,10 @@ import numpy as np
 
 from .engine.files import InputError
 from .gaussian import join
-from .highway import HighwayMLP
 from .inference import InferenceMethod
-from .likelihoods import sigmoid
-from .nets import ROWS_PER_BLOCK, ParamSum
+from .nets.activations import sigmoid
+from .nets.highway import HighwayMLP
+from .nets.mlp import ROWS_PER_BLOCK, ParamSum
 
 # --- encodings: each knows its size and its contents ---------------------------------------------------------------------
 

@@ -15,17 +15,7 @@ import numpy as np
 from .engine.files import InputError
 from .engine.memory import empty
 from .gaussian import LOG_2PI
-
-
-def softplus(a):
-    """log(1 + exp(a)) without overflow, for real or complex a."""
-    positive = np.where(a.real > 0, a, 0)
-    return positive + np.log1p(np.exp(a - 2 * positive))  # a - 2 max(a, 0) = -|a|
-
-
-def sigmoid(a):
-    """1 / (1 + exp(-a)) without overflow, for real or complex a."""
-    return 0.5 * (1 + np.tanh(0.5 * a))
+from .nets.activations import sigmoid, softplus
 
 
 def sum_softplus(a):

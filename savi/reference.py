@@ -11,10 +11,10 @@ import numpy
 from .decoders import FixedDecoder
 from .engine.files import InputError
 from .gaussian import AnalyticKL
-from .highway import HighwayMLP
 from .likelihoods import Bernoulli, Gaussian, Multinomial
 from .model import Product
-from .nets import MLP
+from .nets.highway import HighwayMLP
+from .nets.mlp import MLP
 from .sequences import LSTMDecoder
 
 ACTIVATIONS = {

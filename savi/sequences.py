@@ -15,8 +15,8 @@ import numpy as np
 from .decoders import GivenX
 from .engine.files import InputError
 from .likelihoods import Categorical
-from .lstm import LSTM
-from .nets import MLP, ParamSum
+from .nets.lstm import LSTM
+from .nets.mlp import MLP, ParamSum
 
 
 class LSTMDecoder:

@@ -15,7 +15,8 @@ from .decoders import MLPDecoder
 from .gaussian import AnalyticKL, SampledKL
 from .likelihoods import Bernoulli, Gaussian, Multinomial
 from .model import LatentGaussianModel
-from .nets import ACTIVATIONS, MLP
+from .nets.activations import ACTIVATIONS
+from .nets.mlp import MLP
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from savi import reference
 from savi.decoders import MLPDecoder
 from savi.engine.files import InputError
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial
-from savi.nets import MLP
+from savi.nets.mlp import MLP
 from savi.testing import arrays, assert_close, check_gradient, problems, sizes
 
 ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]

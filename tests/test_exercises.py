@@ -17,7 +17,7 @@ from savi.iterative import Gated
 from savi.iterative import Gradient as GradientEncoding
 from savi.likelihoods import Gaussian
 from savi.model import Evaluation, LatentGaussianModel
-from savi.nets import MLP
+from savi.nets.mlp import MLP
 from savi.optimizers import Momentum
 from savi.properties import Here, Property, holds, judge
 from savi.semi_amortized import algorithm_1

@@ -13,7 +13,7 @@ from savi.engine.files import InputError
 from savi.gaussian import AnalyticKL, SampledKL
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.model import LatentGaussianModel
-from savi.nets import MLP
+from savi.nets.mlp import MLP
 from savi.testing import arrays, assert_close, check_hvp, problems
 
 SMOOTH = ("tanh", "softplus", "identity")  # a difference across ELU's bend is no derivative

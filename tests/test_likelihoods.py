@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from savi import reference
 from savi.engine.files import InputError
-from savi.likelihoods import Bernoulli, Gaussian, Multinomial, softplus, sum_softplus
+from savi.likelihoods import Bernoulli, Gaussian, Multinomial, sum_softplus
+from savi.nets.activations import softplus
 from savi.testing import arrays, assert_close, check_density, check_gradient, observations, sizes
 
 ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]

@@ -20,7 +20,7 @@ from savi.engine.files import InputError
 from savi.gaussian import AnalyticKL, PointMass, SampledKL, join, split
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.model import LatentGaussianModel
-from savi.nets import MLP
+from savi.nets.mlp import MLP
 from savi.testing import Problem, assert_close, check_gradient, lams, problems, seeds, sizes
 
 ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]

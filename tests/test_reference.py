@@ -16,7 +16,8 @@ from savi.engine.files import InputError
 from savi.gaussian import AnalyticKL, SampledKL
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.model import LatentGaussianModel
-from savi.nets import ACTIVATIONS, MLP
+from savi.nets.activations import ACTIVATIONS
+from savi.nets.mlp import MLP
 from savi.svi import SVI
 from savi.testing import (
     arrays,

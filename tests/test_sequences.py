@@ -27,7 +27,7 @@ from savi import (
     iterative,
     reference,
 )
-from savi.lstm import LSTM
+from savi.nets.lstm import LSTM
 from savi.sequences import check_tokens
 from savi.testing import assert_close, seeds
 
@@ -262,7 +262,7 @@ def test_dtype_in_is_dtype_out(z_at, dtype):
 
 def test_the_states_are_computed_once_for_an_inner_loop(monkeypatch):
     p, calls = Point("output", (3,)), []
-    from savi.lstm import _Over
+    from savi.nets.lstm import _Over
 
     forward = _Over.forward
     monkeypatch.setattr(_Over, "forward", lambda self, *a: calls.append(1) or forward(self, *a))

@@ -21,7 +21,7 @@ from savi.decoders import MLPDecoder
 from savi.gaussian import AnalyticKL, SampledKL, sample, split
 from savi.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.model import LatentGaussianModel
-from savi.nets import MLP, ParamSum
+from savi.nets.mlp import MLP, ParamSum
 from savi.testing import (
     Problem,
     arrays,

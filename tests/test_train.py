@@ -151,7 +151,7 @@ def test_every_method_learns(name, dtype):
         (Gaussian("from_z"), 12, lambda x: 3 * x - 1.5),
         (Multinomial(), 6, lambda x: 4 * x),
     ],
-    ids=repr,
+    ids=lambda value: repr(value) if not callable(value) else "make",
 )
 def test_every_likelihood_learns(likelihood, outputs, make):
     model = LatentGaussianModel(MLPDecoder(MLP([2, 5, outputs]), likelihood))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from savi import reference
 from savi.engine.files import InputError
-from savi.nets import ACTIVATIONS, MLP, Activation, ParamSum
+from savi.nets.activations import ACTIVATIONS, Activation
+from savi.nets.mlp import MLP, ParamSum
 from savi.testing import arrays, assert_close, check_gradient, mlps, seeds, sizes
 
 TEXTBOOK = {

@@ -14,10 +14,10 @@ inner loop. The embeddings' gradient is each token's sum of deltas, times W's ro
 
 import numpy as np
 
-from .engine.blas import product
-from .engine.files import InputError
-from .likelihoods import sigmoid
-from .nets import MLP, ROWS_PER_BLOCK, ParamSum
+from ..engine.blas import product
+from ..engine.files import InputError
+from .activations import sigmoid
+from .mlp import MLP, ROWS_PER_BLOCK, ParamSum
 
 
 class LSTM:

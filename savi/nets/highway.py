@@ -9,10 +9,10 @@ the candidate c and the gate T come from one product. Recorded and summed like a
 
 import numpy as np
 
-from .engine.blas import product
-from .engine.files import InputError
-from .likelihoods import sigmoid
-from .nets import MLP
+from ..engine.blas import product
+from ..engine.files import InputError
+from .activations import sigmoid
+from .mlp import MLP
 
 CARRY = -1.0  # the gates' initial biases: at first a layer mostly hands on what it gets
 

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import MLP, SAVAE, Bernoulli, HighwayMLP, InputError, LatentGaussianModel, MLPDecoder, highway, reference
-from savi.nets import ACTIVATIONS, ParamSum
+from savi import MLP, SAVAE, Bernoulli, HighwayMLP, InputError, LatentGaussianModel, MLPDecoder, reference
+from savi.nets import highway
+from savi.nets.activations import ACTIVATIONS
+from savi.nets.mlp import ParamSum
 from savi.testing import arrays, assert_close, check_gradient, sizes
 
 

@@ -9,63 +9,15 @@ column of h_dot is zero). Records lie side by side in blocks, so that a sum over
 inner loop, a finite difference - is one matrix product per layer and block: `ParamSum`.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
-from .engine import blas, threads
-from .engine.blas import product
-from .engine.files import InputError
-from .engine.memory import empty
-from .likelihoods import softplus
+from ..engine import blas, threads
+from ..engine.blas import product
+from ..engine.files import InputError
+from ..engine.memory import empty
+from .activations import ACTIVATIONS
 
 ROWS_PER_BLOCK = 768  # enough rows for a matrix product to run at full speed, few enough to bound the memory
-
-
-class Activation(NamedTuple):
-    """h = phi(a) with its derivatives as functions of h: apply(a) in place, slope = phi', bend = phi'' / phi'."""
-
-    name: str
-    apply: object
-    slope: object
-    bend: object
-
-
-def _tanh(a):
-    np.tanh(a, out=a)
-
-
-def _tanh_slope(h):
-    slope = h * h
-    return np.subtract(1, slope, out=slope)
-
-
-def _elu(a):
-    negative = _negative_part(a)
-    a -= negative
-    a += np.expm1(negative, out=negative)
-
-
-def _elu_slope(h):
-    slope = _negative_part(h)
-    slope += 1
-    return slope
-
-
-def _negative_part(a):
-    """min(a, 0), a new array."""
-    return np.minimum(a, 0) if a.dtype.kind == "f" else np.where(a.real > 0, 0, a)
-
-
-def _softplus(a):
-    a[...] = softplus(a)
-
-
-TANH = Activation("tanh", _tanh, _tanh_slope, lambda h: -2 * h)
-ELU = Activation("elu", _elu, _elu_slope, lambda h: (h.real <= 0).astype(h.dtype))
-SOFTPLUS = Activation("softplus", _softplus, lambda h: -np.expm1(-h), lambda h: np.exp(-h))
-IDENTITY = Activation("identity", lambda a: None, lambda h: np.ones_like(h), lambda h: np.zeros_like(h))
-ACTIVATIONS = {a.name: a for a in (TANH, ELU, SOFTPLUS, IDENTITY)}
 
 
 class Block:

@@ -1,0 +1,5 @@
+"""Networks in closed form: forward, backward, tangent, and the parameter gradient of many passes in one product.
+
+Read in this order: base (what a net is), activations, mlp, highway (the trunk of iterative inference), lstm (over tokens),
+encoders (from x to lam, where that is more than one net).
+"""
