@@ -23,7 +23,7 @@ from savi import plots, quadrature, synthetic
 from savi.engine.files import replacing
 from savi.evaluate import infer
 from savi.iterative import Gradient, Iterative, network
-from savi.model import Product
+from savi.models.latent_gaussian import Product
 
 PATH = os.path.splitext(os.path.abspath(__file__))[0] + ".json"
 SEEDS, ORACLES, K, NODES, VALID = (0, 1, 2), ("tanh", "affine"), 20, 12, 100

@@ -22,8 +22,8 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plots, testing
+from savi.models.reference import normal_log_density
 from savi.optimizers import SGD
-from savi.reference import normal_log_density
 from savi.svi import ascent
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))

@@ -20,7 +20,8 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
 import savi
-from savi import gaussian, plots, reference, testing
+from savi import plots, reference, testing
+from savi.models import gaussian
 from savi.svi import ascent
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))

@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 import savi
 from savi import plots
 from savi.evaluate import gaps, neg_elbo, optimum
-from savi.gaussian import log_density
+from savi.models.gaussian import log_density
 from savi.optimizers import Adam
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))

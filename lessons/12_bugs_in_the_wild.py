@@ -26,8 +26,9 @@ from autograd.test_util import check_grads, scalar_close
 sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
 import savi
-from savi import gaussian, plots, testing
-from savi.model import Product
+from savi import plots, testing
+from savi.models import gaussian
+from savi.models.latent_gaussian import Product
 from savi.semi_amortized import algorithm_1
 from savi.svi import ascend, clipped
 

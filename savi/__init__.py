@@ -9,17 +9,17 @@ quadrature, checkpoints, train, glyphs, sources, data, synthetic, plots, testing
 import importlib
 
 from .amortized import VAE
-from .decoders import FixedDecoder, MLPDecoder
 from .engine.files import InputError
 from .evaluate import evaluate
-from .gaussian import AnalyticKL, PointMass, SampledKL
 from .iterative import Iterative
-from .likelihoods import Bernoulli, Categorical, Gaussian, Multinomial
-from .model import LatentGaussianModel
+from .models.decoders import FixedDecoder, MLPDecoder
+from .models.gaussian import AnalyticKL, PointMass, SampledKL
+from .models.latent_gaussian import LatentGaussianModel
+from .models.likelihoods import Bernoulli, Categorical, Gaussian, Multinomial
+from .models.sequence_decoders import LSTMDecoder, LSTMEncoder
 from .nets.highway import HighwayMLP
 from .nets.mlp import MLP
 from .semi_amortized import SAVAE, VAESVI
-from .sequences import LSTMDecoder, LSTMEncoder
 from .svi import SVI, VariationalEM
 from .train import fit
 
@@ -40,7 +40,7 @@ _LAZY = {  # rooms that load more than NumPy, or are seldom needed: the name, an
     "plots": "plots",
     "programs": "programs",
     "quadrature": "quadrature",
-    "reference": "reference",
+    "reference": "models.reference",
     "synthetic": "synthetic",
     "testing": "testing",
 }
@@ -48,7 +48,7 @@ _LAZY = {  # rooms that load more than NumPy, or are seldom needed: the name, an
 
 def __getattr__(name):
     if name == "AutogradModel":
-        return importlib.import_module(".autograd_model", __name__).AutogradModel
+        return importlib.import_module(".models.autograd_model", __name__).AutogradModel
     if name in _LAZY:
         return importlib.import_module(f".{_LAZY[name]}", __name__)
     raise AttributeError(f"module 'savi' has no attribute {name!r}")

@@ -16,17 +16,17 @@ import numpy as np
 
 from . import data, synthetic
 from .amortized import VAE
-from .decoders import MLPDecoder
 from .engine.files import InputError, expect, replacing
 from .evaluate import evaluate, infer, neg_elbo
 from .iterative import ENCODINGS, Data, Gated, Gradient, Iterative, Residual, network
-from .likelihoods import Bernoulli
-from .model import LatentGaussianModel
+from .models.decoders import MLPDecoder
+from .models.latent_gaussian import LatentGaussianModel
+from .models.likelihoods import Bernoulli
+from .models.sequence_decoders import LSTMDecoder, LSTMEncoder
 from .nets.highway import HighwayMLP
 from .nets.mlp import MLP
 from .optimizers import OPTIMIZERS
 from .semi_amortized import SAVAE, VAESVI
-from .sequences import LSTMDecoder, LSTMEncoder
 from .sources import SOURCES
 from .svi import SVI, VariationalEM
 from .train import fit

@@ -16,8 +16,8 @@ iteration this is the VAE ([LI] 4.2).
 import numpy as np
 
 from .engine.files import InputError
-from .gaussian import join
 from .inference import InferenceMethod
+from .models.gaussian import join
 from .nets.activations import sigmoid
 from .nets.highway import HighwayMLP
 from .nets.mlp import ROWS_PER_BLOCK, ParamSum

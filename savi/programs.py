@@ -24,8 +24,8 @@ import numpy
 from autograd.tracer import getval
 
 from .engine.files import expect
-from .gaussian import LOG_2PI
-from .reference import mlp
+from .models.gaussian import LOG_2PI
+from .models.reference import mlp
 
 
 class Trace:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .engine import threads
 from .engine.files import InputError
-from .gaussian import LOG_2PI, AnalyticKL, split
+from .models.gaussian import LOG_2PI, AnalyticKL, split
 
 BATCH = CHUNK = 10  # examples and points that are evaluated at a time
 DEPTH = 18.0  # nats below an integrand's peak: what lies deeper is left out

@@ -11,10 +11,10 @@ never absolute *or* relative. Shapes are compared before values. A failure names
 import numpy as np
 from hypothesis import strategies as st
 
-from .decoders import MLPDecoder
-from .gaussian import AnalyticKL, SampledKL
-from .likelihoods import Bernoulli, Gaussian, Multinomial
-from .model import LatentGaussianModel
+from .models.decoders import MLPDecoder
+from .models.gaussian import AnalyticKL, SampledKL
+from .models.latent_gaussian import LatentGaussianModel
+from .models.likelihoods import Bernoulli, Gaussian, Multinomial
 from .nets.activations import ACTIVATIONS
 from .nets.mlp import MLP
 

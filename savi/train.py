@@ -226,7 +226,7 @@ def _check_support(model, x):
 
 
 def _is_grey_bernoulli(model, x):
-    from .likelihoods import Bernoulli
+    from .models.likelihoods import Bernoulli
 
     likelihood = getattr(getattr(model, "decoder", None), "likelihood", None)
     return isinstance(likelihood, Bernoulli) and bool(((x > 0) & (x < 1)).any())

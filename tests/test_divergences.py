@@ -13,7 +13,7 @@ import pytest
 import savi
 from savi import MLP, InputError, divergences, programs
 from savi.divergences import exclusive, inclusive, leave_one_out, minimize, score_function
-from savi.gaussian import AnalyticKL
+from savi.models.gaussian import AnalyticKL
 from savi.optimizers import Adam, Momentum
 from savi.programs import Networks, log_density, sample
 from savi.testing import assert_close, check_gradient

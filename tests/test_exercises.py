@@ -11,12 +11,12 @@ import pytest
 
 from savi import check, hvp, lessons, svi
 from savi.__main__ import main
-from savi.decoders import MLPDecoder
-from savi.gaussian import AnalyticKL, join, log_density, sample, sample_backward, scaled_noise
 from savi.iterative import Gated
 from savi.iterative import Gradient as GradientEncoding
-from savi.likelihoods import Gaussian
-from savi.model import Evaluation, LatentGaussianModel
+from savi.models.decoders import MLPDecoder
+from savi.models.gaussian import AnalyticKL, join, log_density, sample, sample_backward, scaled_noise
+from savi.models.latent_gaussian import Evaluation, LatentGaussianModel
+from savi.models.likelihoods import Gaussian
 from savi.nets.mlp import MLP
 from savi.optimizers import Momentum
 from savi.properties import Here, Property, holds, judge

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import hvp, reference
-from savi.autograd_model import AutogradModel
-from savi.decoders import MLPDecoder
 from savi.engine.files import InputError
-from savi.gaussian import AnalyticKL, SampledKL
-from savi.likelihoods import Bernoulli, Gaussian, Multinomial
-from savi.model import LatentGaussianModel
+from savi.models.autograd_model import AutogradModel
+from savi.models.decoders import MLPDecoder
+from savi.models.gaussian import AnalyticKL, SampledKL
+from savi.models.latent_gaussian import LatentGaussianModel
+from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.nets.mlp import MLP
 from savi.testing import arrays, assert_close, check_hvp, problems
 

@@ -18,9 +18,9 @@ import savi
 from savi import MLP, SVI, VAE, HighwayMLP, InputError, Iterative, LatentGaussianModel, MLPDecoder, iterative, reference
 from savi.engine import memory, threads
 from savi.evaluate import optimum
-from savi.gaussian import AnalyticKL, SampledKL
 from savi.iterative import Data, Error, Gated, Gradient, Residual, Trunk, network
-from savi.likelihoods import Bernoulli, Gaussian, Multinomial
+from savi.models.gaussian import AnalyticKL, SampledKL
+from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.testing import arrays, assert_close, lams, problems, seeds
 
 LIKELIHOODS = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]

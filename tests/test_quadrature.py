@@ -16,7 +16,7 @@ from savi import (
     quadrature,
 )
 from savi.evaluate import importance_weighted, perplexity
-from savi.gaussian import log_density
+from savi.models.gaussian import log_density
 from savi.testing import assert_close
 
 

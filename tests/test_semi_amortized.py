@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import MLP, SAVAE, SVI, VAE, VAESVI, LatentGaussianModel, MLPDecoder, hvp, reference, semi_amortized
-from savi.gaussian import AnalyticKL, SampledKL
-from savi.likelihoods import Bernoulli, Gaussian, Multinomial
+from savi.models.gaussian import AnalyticKL, SampledKL
+from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.svi import ascend
 from savi.testing import arrays, assert_close, mlps, problems, seeds
 

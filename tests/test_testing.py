@@ -14,13 +14,13 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-import savi.gaussian
-import savi.model
+import savi.models.gaussian
+import savi.models.latent_gaussian
 from savi import reference
-from savi.decoders import MLPDecoder
-from savi.gaussian import AnalyticKL, SampledKL, sample, split
-from savi.likelihoods import Bernoulli, Gaussian, Multinomial
-from savi.model import LatentGaussianModel
+from savi.models.decoders import MLPDecoder
+from savi.models.gaussian import AnalyticKL, SampledKL, sample, split
+from savi.models.latent_gaussian import LatentGaussianModel
+from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.nets.mlp import MLP, ParamSum
 from savi.testing import (
     Problem,
@@ -393,7 +393,7 @@ def dropped(a):
 
 def log_var_part(change):
     """A change of the log-variance half of a (B, 2D) array."""
-    return lambda h: savi.gaussian.join(split(h)[0], change(split(h)[1]))
+    return lambda h: savi.models.gaussian.join(split(h)[0], change(split(h)[1]))
 
 
 def kl_term(kl, name, change):
@@ -414,7 +414,7 @@ def shared(name, change):
 
 def without_second_order(sigma_e, d_z, d_z_dot, v):
     """reparameterized_hvp as if sigma stood still."""
-    return savi.gaussian.sample_backward(sigma_e, d_z_dot)
+    return savi.models.gaussian.sample_backward(sigma_e, d_z_dot)
 
 
 def activation(**changes):

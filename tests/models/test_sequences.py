@@ -27,8 +27,8 @@ from savi import (
     iterative,
     reference,
 )
+from savi.models.sequence_decoders import check_tokens
 from savi.nets.lstm import LSTM
-from savi.sequences import check_tokens
 from savi.testing import assert_close, seeds
 
 KINDS = [("output", ()), ("output", (3,)), ("output", (3, 4)), ("input", ()), ("input", (3,))]

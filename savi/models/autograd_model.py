@@ -4,7 +4,7 @@ import autograd
 import autograd.numpy as np
 import numpy
 
-from .engine.files import InputError
+from ..engine.files import InputError
 from .reference import product_by
 
 

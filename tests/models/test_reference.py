@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import reference
-from savi.autograd_model import AutogradModel
-from savi.decoders import MLPDecoder
 from savi.engine.files import InputError
-from savi.gaussian import AnalyticKL, SampledKL
-from savi.likelihoods import Bernoulli, Gaussian, Multinomial
-from savi.model import LatentGaussianModel
+from savi.models.autograd_model import AutogradModel
+from savi.models.decoders import MLPDecoder
+from savi.models.gaussian import AnalyticKL, SampledKL
+from savi.models.latent_gaussian import LatentGaussianModel
+from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.nets.activations import ACTIVATIONS
 from savi.nets.mlp import MLP
 from savi.svi import SVI

@@ -12,10 +12,10 @@ Nothing is clamped: logits of +-1e4 and log-variances of +-30 give finite values
 
 import numpy as np
 
-from .engine.files import InputError
-from .engine.memory import empty
+from ..engine.files import InputError
+from ..engine.memory import empty
+from ..nets.activations import sigmoid, softplus
 from .gaussian import LOG_2PI
-from .nets.activations import sigmoid, softplus
 
 
 def sum_softplus(a):

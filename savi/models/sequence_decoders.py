@@ -12,11 +12,11 @@ With latent size 0 either is a language model. A negative token is padding behin
 
 import numpy as np
 
+from ..engine.files import InputError
+from ..nets.lstm import LSTM
+from ..nets.mlp import MLP, ParamSum
 from .decoders import GivenX
-from .engine.files import InputError
 from .likelihoods import Categorical
-from .nets.lstm import LSTM
-from .nets.mlp import MLP, ParamSum
 
 
 class LSTMDecoder:

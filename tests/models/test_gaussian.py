@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import gaussian, reference
-from savi.gaussian import AnalyticKL, PointMass, SampledKL
+from savi import reference
+from savi.models import gaussian
+from savi.models.gaussian import AnalyticKL, PointMass, SampledKL
 from savi.testing import arrays, assert_close, check_density, check_gradient, check_hvp, lams, sizes
 
 KINDS = [AnalyticKL, SampledKL]

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import reference
-from savi.decoders import MLPDecoder
 from savi.engine.files import InputError
-from savi.likelihoods import Bernoulli, Gaussian, Multinomial
+from savi.models.decoders import MLPDecoder
+from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.nets.mlp import MLP
 from savi.testing import arrays, assert_close, check_gradient, problems, sizes
 

@@ -11,7 +11,7 @@ lam-quantities are per example: the batch never mixes. theta-quantities are sums
 
 import numpy as np
 
-from .engine.files import InputError
+from ..engine.files import InputError
 from .gaussian import (
     LOG_2PI,
     AnalyticKL,

@@ -15,8 +15,8 @@ import zlib
 
 import numpy as np
 
-from .engine.files import InputError
-from .nets.mlp import ROWS_PER_BLOCK, ParamSum
+from ..engine.files import InputError
+from ..nets.mlp import ROWS_PER_BLOCK, ParamSum
 
 
 class MLPDecoder:

@@ -15,11 +15,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from savi import reference
-from savi.decoders import MLPDecoder
 from savi.engine.files import InputError
-from savi.gaussian import AnalyticKL, PointMass, SampledKL, join, split
-from savi.likelihoods import Bernoulli, Gaussian, Multinomial
-from savi.model import LatentGaussianModel
+from savi.models.decoders import MLPDecoder
+from savi.models.gaussian import AnalyticKL, PointMass, SampledKL, join, split
+from savi.models.latent_gaussian import LatentGaussianModel
+from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.nets.mlp import MLP
 from savi.testing import Problem, assert_close, check_gradient, lams, problems, seeds, sizes
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from savi import reference
 from savi.engine.files import InputError
-from savi.likelihoods import Bernoulli, Gaussian, Multinomial, sum_softplus
+from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial, sum_softplus
 from savi.nets.activations import softplus
 from savi.testing import arrays, assert_close, check_density, check_gradient, observations, sizes
 

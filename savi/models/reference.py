@@ -8,14 +8,14 @@ import autograd
 import autograd.numpy as np
 import numpy
 
+from ..engine.files import InputError
+from ..nets.highway import HighwayMLP
+from ..nets.mlp import MLP
 from .decoders import FixedDecoder
-from .engine.files import InputError
 from .gaussian import AnalyticKL
+from .latent_gaussian import Product
 from .likelihoods import Bernoulli, Gaussian, Multinomial
-from .model import Product
-from .nets.highway import HighwayMLP
-from .nets.mlp import MLP
-from .sequences import LSTMDecoder
+from .sequence_decoders import LSTMDecoder
 
 ACTIVATIONS = {
     "tanh": np.tanh,
