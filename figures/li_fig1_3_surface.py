@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import savi
 from savi import plots
 from savi.compare import DEFAULTS, build
-from savi.optimizers import SGD
+from savi.inference.optimizers import SGD
 
 AXIS = np.round(np.arange(-5, 5.001, 0.05), 2)
 TRAINING = {"batch": 64, "learning_rate": 1e-3, "seed": 0}

@@ -24,8 +24,8 @@ import savi
 from savi import plots
 from savi.compare import DEFAULTS, build
 from savi.evaluate import neg_elbo
-from savi.optimizers import OPTIMIZERS
-from savi.svi import STEP_SIZES
+from savi.inference.optimizers import OPTIMIZERS
+from savi.inference.svi import STEP_SIZES
 
 ITERATIONS, LAST, TIMED_BATCH, TURNS = 16, 300, 100, 25
 SCALES = {

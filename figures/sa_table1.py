@@ -22,7 +22,7 @@ import savi
 from savi import plots, quadrature, synthetic
 from savi.engine.files import replacing
 from savi.evaluate import infer
-from savi.iterative import Gradient, Iterative, network
+from savi.inference.iterative import Gradient, Iterative, network
 from savi.models.latent_gaussian import Product
 
 PATH = os.path.splitext(os.path.abspath(__file__))[0] + ".json"

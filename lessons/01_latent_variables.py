@@ -22,9 +22,9 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plots, testing
+from savi.inference.optimizers import SGD
+from savi.inference.svi import ascent
 from savi.models.reference import normal_log_density
-from savi.optimizers import SGD
-from savi.svi import ascent
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
 PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"

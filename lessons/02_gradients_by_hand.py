@@ -21,8 +21,8 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plots, reference, testing
+from savi.inference.svi import ascent
 from savi.models import gaussian
-from savi.svi import ascent
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
 PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"

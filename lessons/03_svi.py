@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 import savi
 from savi import plots, testing
 from savi.evaluate import neg_elbo, optimum
-from savi.svi import ascend, ascent
+from savi.inference.svi import ascend, ascent
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
 PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"

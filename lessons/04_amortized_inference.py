@@ -17,8 +17,8 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 import savi
 from savi import plots
 from savi.evaluate import gaps, neg_elbo, optimum
+from savi.inference.optimizers import Adam
 from savi.models.gaussian import log_density
-from savi.optimizers import Adam
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
 PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"

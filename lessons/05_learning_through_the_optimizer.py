@@ -22,7 +22,7 @@ import numpy as np
 
 import savi
 from savi import hvp, plots, reference
-from savi.semi_amortized import algorithm_1
+from savi.inference.semi_amortized import algorithm_1
 from savi.testing import assert_close
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))

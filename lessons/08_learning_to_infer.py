@@ -17,7 +17,7 @@ import numpy as np
 import savi
 from savi import optimizers, plots
 from savi.evaluate import neg_elbo
-from savi.iterative import Data, Error, Gated, Gradient, Iterative, network
+from savi.inference.iterative import Data, Error, Gated, Gradient, Iterative, network
 from savi.nets.activations import sigmoid
 from savi.testing import assert_close
 

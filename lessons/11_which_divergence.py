@@ -33,9 +33,9 @@ import numpy as np
 
 import savi
 from savi import MLP, plots
-from savi.divergences import exclusive, inclusive, minimize, score_function
-from savi.optimizers import Adam
-from savi.programs import Networks, log_density, log_softmax, sample
+from savi.inference.divergences import exclusive, inclusive, minimize, score_function
+from savi.inference.optimizers import Adam
+from savi.inference.programs import Networks, log_density, log_softmax, sample
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
 PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"

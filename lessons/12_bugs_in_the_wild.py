@@ -27,10 +27,10 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plots, testing
+from savi.inference.semi_amortized import algorithm_1
+from savi.inference.svi import ascend, clipped
 from savi.models import gaussian
 from savi.models.latent_gaussian import Product
-from savi.semi_amortized import algorithm_1
-from savi.svi import ascend, clipped
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
 PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"

@@ -8,10 +8,12 @@ quadrature, checkpoints, train, glyphs, sources, data, synthetic, plots, testing
 
 import importlib
 
-from .amortized import VAE
 from .engine.files import InputError
 from .evaluate import evaluate
-from .iterative import Iterative
+from .inference.amortized import VAE
+from .inference.iterative import Iterative
+from .inference.semi_amortized import SAVAE, VAESVI
+from .inference.svi import SVI, VariationalEM
 from .models.decoders import FixedDecoder, MLPDecoder
 from .models.gaussian import AnalyticKL, PointMass, SampledKL
 from .models.latent_gaussian import LatentGaussianModel
@@ -19,8 +21,6 @@ from .models.likelihoods import Bernoulli, Categorical, Gaussian, Multinomial
 from .models.sequence_decoders import LSTMDecoder, LSTMEncoder
 from .nets.highway import HighwayMLP
 from .nets.mlp import MLP
-from .semi_amortized import SAVAE, VAESVI
-from .svi import SVI, VariationalEM
 from .train import fit
 
 __version__ = "0.1.0"
@@ -34,11 +34,11 @@ __all__ = [
 _LAZY = {  # rooms that load more than NumPy, or are seldom needed: the name, and where it lives
     "compare": "compare",
     "data": "data",
-    "divergences": "divergences",
-    "hvp": "hvp",
-    "optimizers": "optimizers",
+    "divergences": "inference.divergences",
+    "hvp": "inference.hvp",
+    "optimizers": "inference.optimizers",
     "plots": "plots",
-    "programs": "programs",
+    "programs": "inference.programs",
     "quadrature": "quadrature",
     "reference": "models.reference",
     "synthetic": "synthetic",

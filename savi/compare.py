@@ -15,20 +15,20 @@ import os
 import numpy as np
 
 from . import data, synthetic
-from .amortized import VAE
 from .engine.files import InputError, expect, replacing
 from .evaluate import evaluate, infer, neg_elbo
-from .iterative import ENCODINGS, Data, Gated, Gradient, Iterative, Residual, network
+from .inference.amortized import VAE
+from .inference.iterative import ENCODINGS, Data, Gated, Gradient, Iterative, Residual, network
+from .inference.optimizers import OPTIMIZERS
+from .inference.semi_amortized import SAVAE, VAESVI
+from .inference.svi import SVI, VariationalEM
 from .models.decoders import MLPDecoder
 from .models.latent_gaussian import LatentGaussianModel
 from .models.likelihoods import Bernoulli
 from .models.sequence_decoders import LSTMDecoder, LSTMEncoder
 from .nets.highway import HighwayMLP
 from .nets.mlp import MLP
-from .optimizers import OPTIMIZERS
-from .semi_amortized import SAVAE, VAESVI
 from .sources import SOURCES
-from .svi import SVI, VariationalEM
 from .train import fit
 
 DEFAULTS = {

@@ -15,7 +15,7 @@ from . import checkpoints
 from .checkpoints import State
 from .engine.files import InputError, expect
 from .evaluate import elbo_parts, infer
-from .optimizers import Adam, clip_norm
+from .inference.optimizers import Adam, clip_norm
 
 INIT, ORDER, BINARIZE, NOISE, JUDGE = range(5)  # what a stream of random numbers is for
 

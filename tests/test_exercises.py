@@ -9,18 +9,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from savi import check, hvp, lessons, svi
+from savi import check, hvp, lessons
 from savi.__main__ import main
-from savi.iterative import Gated
-from savi.iterative import Gradient as GradientEncoding
+from savi.inference import svi
+from savi.inference.iterative import Gated
+from savi.inference.iterative import Gradient as GradientEncoding
+from savi.inference.optimizers import Momentum
+from savi.inference.semi_amortized import algorithm_1
 from savi.models.decoders import MLPDecoder
 from savi.models.gaussian import AnalyticKL, join, log_density, sample, sample_backward, scaled_noise
 from savi.models.latent_gaussian import Evaluation, LatentGaussianModel
 from savi.models.likelihoods import Gaussian
 from savi.nets.mlp import MLP
-from savi.optimizers import Momentum
 from savi.properties import Here, Property, holds, judge
-from savi.semi_amortized import algorithm_1
 
 EXERCISES = lessons.find("exercise")
 PROPERTIES = {n: check.properties(path) for n, path in EXERCISES.items()}

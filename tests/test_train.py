@@ -30,7 +30,7 @@ from savi import (
 )
 from savi import train as room
 from savi.checkpoints import load_checkpoint
-from savi.optimizers import clip_norm
+from savi.inference.optimizers import clip_norm
 from savi.train import NonFiniteLoss, fit
 
 METHODS = {

@@ -13,7 +13,7 @@ import autograd.numpy as np
 
 import savi
 from savi import reference
-from savi.iterative import Data, Gradient, network
+from savi.inference.iterative import Data, Gradient, network
 
 NAME = "autograd"
 

@@ -13,8 +13,8 @@ import savi
 from savi import hvp
 from savi.engine import blas, threads
 from savi.evaluate import importance_weighted
-from savi.iterative import Data, Gradient, Iterative, network
-from savi.svi import ascend
+from savi.inference.iterative import Data, Gradient, Iterative, network
+from savi.inference.svi import ascend
 
 NAME = "savi"
 CHUNK_ROWS = 400  # of importance samples, as in savi.evaluate

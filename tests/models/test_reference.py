@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from savi import reference
 from savi.engine.files import InputError
+from savi.inference.svi import SVI
 from savi.models.autograd_model import AutogradModel
 from savi.models.decoders import MLPDecoder
 from savi.models.gaussian import AnalyticKL, SampledKL
@@ -18,7 +19,6 @@ from savi.models.latent_gaussian import LatentGaussianModel
 from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.nets.activations import ACTIVATIONS
 from savi.nets.mlp import MLP
-from savi.svi import SVI
 from savi.testing import (
     arrays,
     assert_close,

@@ -11,8 +11,8 @@ from collections import deque
 
 import numpy as np
 
-from .engine import threads
-from .engine.files import InputError, expect
+from ..engine import threads
+from ..engine.files import InputError, expect
 
 
 class InferenceMethod:

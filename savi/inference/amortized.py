@@ -6,7 +6,7 @@ d theta = grad_theta f;  d phi = (d lam / d phi)^T grad_lam f
 
 import numpy as np
 
-from .engine.files import InputError
+from ..engine.files import InputError
 from .svi import AscentMethod
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import optimizers
-from savi.optimizers import SGD, Adam, Momentum, RMSProp, clip_norm
+from savi.inference.optimizers import SGD, Adam, Momentum, RMSProp, clip_norm
 from savi.testing import arrays, assert_close
 
 ALL = [SGD(0.3), Momentum(0.1, 0.7), RMSProp(0.05, 0.8, 1e-6), Adam(0.02, 0.8, 0.95, 1e-6)]

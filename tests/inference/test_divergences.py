@@ -12,10 +12,10 @@ import pytest
 
 import savi
 from savi import MLP, InputError, divergences, programs
-from savi.divergences import exclusive, inclusive, leave_one_out, minimize, score_function
+from savi.inference.divergences import exclusive, inclusive, leave_one_out, minimize, score_function
+from savi.inference.optimizers import Adam, Momentum
+from savi.inference.programs import Networks, log_density, sample
 from savi.models.gaussian import AnalyticKL
-from savi.optimizers import Adam, Momentum
-from savi.programs import Networks, log_density, sample
 from savi.testing import assert_close, check_gradient
 
 NODES = np.linspace(-8, 8, 161)
@@ -718,7 +718,7 @@ def test_the_checks_catch(name, monkeypatch):
     source = inspect.getsource(room)
     assert source.count(old) == 1, f"{old!r} is not in {room.__name__} once; the mutation needs to follow the code"
     mutant = ModuleType(room.__name__)
-    mutant.__dict__.update({"__package__": "savi", "__file__": room.__file__})
+    mutant.__dict__.update({"__package__": "savi.inference", "__file__": room.__file__})
     exec(compile(source.replace(old, new), room.__file__, "exec"), mutant.__dict__)
     if room is programs:
         monkeypatch.setattr(divergences, "Trace", mutant.Trace)

@@ -24,7 +24,7 @@ from savi import (
     SampledKL,
     reference,
 )
-from savi.svi import ascend
+from savi.inference.svi import ascend
 from savi.testing import arrays, assert_close, check_gradient, mlps, problems
 
 STEP = 1e-3

@@ -12,8 +12,8 @@ optimizer in its place (VariationalEM, the opponent of iterative inference).
 
 import numpy as np
 
-from .engine.files import InputError, expect
-from .inference import InferenceMethod, last
+from ..engine.files import InputError, expect
+from .base import InferenceMethod, last
 
 
 def clipped(g, clip):

@@ -15,12 +15,12 @@ iteration this is the VAE ([LI] 4.2).
 
 import numpy as np
 
-from .engine.files import InputError
-from .inference import InferenceMethod
-from .models.gaussian import join
-from .nets.activations import sigmoid
-from .nets.highway import HighwayMLP
-from .nets.mlp import ROWS_PER_BLOCK, ParamSum
+from ..engine.files import InputError
+from ..models.gaussian import join
+from ..nets.activations import sigmoid
+from ..nets.highway import HighwayMLP
+from ..nets.mlp import ROWS_PER_BLOCK, ParamSum
+from .base import InferenceMethod
 
 # --- encodings: each knows its size and its contents ---------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from savi import MLP, InputError
-from savi.programs import Networks, Trace, enumerate_paths, log_density, sample
+from savi.inference.programs import Networks, Trace, enumerate_paths, log_density, sample
 from savi.testing import assert_close, check_density
 
 N = 20000

@@ -18,7 +18,7 @@ import savi
 from savi import MLP, SVI, VAE, HighwayMLP, InputError, Iterative, LatentGaussianModel, MLPDecoder, iterative, reference
 from savi.engine import memory, threads
 from savi.evaluate import optimum
-from savi.iterative import Data, Error, Gated, Gradient, Residual, Trunk, network
+from savi.inference.iterative import Data, Error, Gated, Gradient, Residual, Trunk, network
 from savi.models.gaussian import AnalyticKL, SampledKL
 from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
 from savi.testing import arrays, assert_close, lams, problems, seeds

@@ -20,7 +20,7 @@ import autograd.numpy as np
 import numpy
 from autograd.tracer import getval
 
-from .engine.files import InputError, expect
+from ..engine.files import InputError, expect
 from .optimizers import Adam
 from .programs import Trace, enumerate_paths, log_density, shape_of
 

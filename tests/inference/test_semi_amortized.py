@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import MLP, SAVAE, SVI, VAE, VAESVI, LatentGaussianModel, MLPDecoder, hvp, reference, semi_amortized
+from savi import MLP, SAVAE, SVI, VAE, VAESVI, LatentGaussianModel, MLPDecoder, hvp, reference
+from savi.inference import semi_amortized
+from savi.inference.svi import ascend
 from savi.models.gaussian import AnalyticKL, SampledKL
 from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
-from savi.svi import ascend
 from savi.testing import arrays, assert_close, mlps, problems, seeds
 
 LIKELIHOODS = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import MLP, SAVAE, SVI, VAE, VAESVI, InputError, LatentGaussianModel, MLPDecoder, VariationalEM, reference
+from savi.inference.optimizers import SGD, Adam, Momentum, RMSProp
+from savi.inference.svi import ascend, clipped, clipped_vjp
 from savi.models.gaussian import AnalyticKL, SampledKL
 from savi.models.likelihoods import Bernoulli
-from savi.optimizers import SGD, Adam, Momentum, RMSProp
-from savi.svi import ascend, clipped, clipped_vjp
 from savi.testing import arrays, assert_close, check_gradient, problems, seeds, sizes
 
 CLIPS = [None, 0.3, 3.0, 1e6]

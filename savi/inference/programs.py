@@ -23,9 +23,9 @@ import autograd.numpy as np
 import numpy
 from autograd.tracer import getval
 
-from .engine.files import expect
-from .models.gaussian import LOG_2PI
-from .models.reference import mlp
+from ..engine.files import expect
+from ..models.gaussian import LOG_2PI
+from ..models.reference import mlp
 
 
 class Trace:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .engine.memory import empty
+from ..engine.memory import empty
 
 BLOCK = 1 << 15  # so many numbers, and the temporaries of a formula over them, stay in a core's cache
 

@@ -9,8 +9,8 @@ have its own difference step r. No method forms a matrix, and none forms a theta
 
 import numpy as np
 
-from .engine.files import InputError
-from .models.latent_gaussian import Evaluation, Product
+from ..engine.files import InputError
+from ..models.latent_gaussian import Evaluation, Product
 
 COMPLEX_STEP = 1e-20
 
@@ -64,7 +64,7 @@ def autograd(f, evaluation, v):
     """The reference loss, differentiated twice by autograd: the slow judge of the others."""
     if not isinstance(evaluation, Evaluation):
         return f.hvp(evaluation, v)
-    from .models import reference
+    from ..models import reference
 
     def loss(lam, theta):
         return reference.loss(f.model, lam, theta, f.x, evaluation.noise, f.beta)
