@@ -36,12 +36,13 @@ _LAZY = {  # rooms that load more than NumPy, or are seldom needed: the name, an
     "data": "data",
     "divergences": "inference.divergences",
     "hvp": "inference.hvp",
+    "iterative": "inference.iterative",
     "optimizers": "inference.optimizers",
     "plots": "plots",
     "programs": "inference.programs",
     "quadrature": "quadrature",
     "reference": "models.reference",
-    "synthetic": "synthetic",
+    "synthetic": "data.synthetic",
     "testing": "testing",
 }
 

@@ -14,7 +14,9 @@ import os
 
 import numpy as np
 
-from . import data, synthetic
+from . import data
+from .data import synthetic
+from .data.sources import SOURCES
 from .engine.files import InputError, expect, replacing
 from .evaluate import evaluate, infer, neg_elbo
 from .inference.amortized import VAE
@@ -28,7 +30,6 @@ from .models.likelihoods import Bernoulli
 from .models.sequence_decoders import LSTMDecoder, LSTMEncoder
 from .nets.highway import HighwayMLP
 from .nets.mlp import MLP
-from .sources import SOURCES
 from .train import fit
 
 DEFAULTS = {

@@ -9,7 +9,7 @@ import pytest
 
 from savi import compare, data
 from savi.__main__ import main
-from savi.data import Dataset
+from savi.data.images import Dataset
 
 SMALL = {
     "epochs": 2, "steps": 2, "latent": 2, "hidden": [8], "batch": 10, "train_examples": 40, "test_examples": 12,

@@ -11,7 +11,7 @@ import pytest
 
 import savi
 from savi.compare import cells
-from savi.data import Dataset
+from savi.data.images import Dataset
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ import zipfile
 
 import numpy as np
 
-from .engine.files import InputError, reading
+from ..engine.files import InputError, reading
 
 SIDE = 28  # pixels of an image's side
 BOX = 22  # pixels of the box that a letter fills: a margin of 3

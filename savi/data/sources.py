@@ -9,7 +9,7 @@ import hashlib
 import os
 from typing import NamedTuple
 
-from .engine.files import InputError, reading, replacing
+from ..engine.files import InputError, reading, replacing
 
 
 class Source(NamedTuple):

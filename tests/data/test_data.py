@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import data, glyphs, sources
-from savi.data import load
+from savi.data import glyphs, sources
+from savi.data import images as data
+from savi.data.images import load
+from savi.data.sources import Source
 from savi.engine.files import InputError
-from savi.sources import Source
 
 REAL = os.environ.get("SAVI_DATA", "")
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..engine.files import InputError, reading, replacing
 from . import glyphs
-from .engine.files import InputError, reading, replacing
 from .sources import SOURCES, TEST, TRAIN, cache_folder, fetch, folders, found, known, source_of, verified
 
 __all__ = [

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .engine.files import InputError, expect
-from .models.sequence_decoders import LSTMDecoder
+from ..engine.files import InputError, expect
+from ..models.sequence_decoders import LSTMDecoder
 
 VOCABULARY, LENGTH, UNITS, LATENT = 1000, 5, 100, 2
 EXAMPLES = (5000, 1000, 1000)
