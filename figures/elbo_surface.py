@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.evaluate import optimum
+from savi.experiments.evaluation import optimum
 
 EPOCHS, STEPS, STEP_SIZE, CLIP, MOMENTUM = 6, 20, 0.02, 5.0, 0.5
 GRID = np.arange(-3.5, 3.51, 0.1)

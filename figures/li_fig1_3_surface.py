@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.compare import DEFAULTS, build
+from savi.experiments.compare import DEFAULTS, build
 from savi.inference.optimizers import SGD
 
 AXIS = np.round(np.arange(-5, 5.001, 0.05), 2)

@@ -18,8 +18,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.compare import DEFAULTS, build
-from savi.evaluate import neg_elbo
+from savi.experiments.compare import DEFAULTS, build
+from savi.experiments.evaluation import neg_elbo
 
 ITERATIONS, SHOWN = 16, 5
 SIZES = {False: {"hidden": [256, 256], "samples": 3}, True: {"hidden": [512, 512], "samples": 5}}

@@ -19,8 +19,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.compare import DEFAULTS, build
-from savi.evaluate import infer, neg_elbo
+from savi.experiments.compare import DEFAULTS, build
+from savi.experiments.evaluation import infer, neg_elbo
 
 SAMPLES, ITERATIONS, SEEDS = (1, 5, 10, 20), (2, 5, 10, 16), (0, 1, 2)
 ENCODINGS = ("gradient", "error", "gradient+data", "error+data")

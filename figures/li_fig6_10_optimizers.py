@@ -22,8 +22,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.compare import DEFAULTS, build
-from savi.evaluate import neg_elbo
+from savi.experiments.compare import DEFAULTS, build
+from savi.experiments.evaluation import neg_elbo
 from savi.inference.optimizers import OPTIMIZERS
 from savi.inference.svi import STEP_SIZES
 

@@ -21,8 +21,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.compare import DEFAULTS, build
-from savi.evaluate import importance_weighted, infer, neg_elbo
+from savi.experiments.compare import DEFAULTS, build
+from savi.experiments.evaluation import importance_weighted, infer, neg_elbo
 
 SEEDS, SAMPLES, ITERATIONS, TEST_ITERATIONS, IW_SAMPLES = (0, 1, 2), 5, 5, 16, 5000
 SCALES = {

@@ -18,7 +18,7 @@ from sa_table1 import FIT, INNER, VALID, K, best_step_sizes, bound, encoder, kno
 
 import savi
 from savi import plots, quadrature, synthetic
-from savi.evaluate import infer
+from savi.experiments.evaluation import infer
 
 EXAMPLES, EPOCHS, SPACING = 200, 10, 0.2
 MEANS = np.round(np.arange(-3.5, 3.501, 0.05), 2)

@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import savi
 from savi import plots, quadrature, synthetic
 from savi.engine.files import replacing
-from savi.evaluate import infer
+from savi.experiments.evaluation import infer
 from savi.inference.iterative import Gradient, Iterative, network
 from savi.models.latent_gaussian import Product
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plots, testing
-from savi.evaluate import neg_elbo, optimum
+from savi.experiments.evaluation import neg_elbo, optimum
 from savi.inference.svi import ascend, ascent
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))

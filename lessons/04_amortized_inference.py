@@ -16,7 +16,7 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plots
-from savi.evaluate import gaps, neg_elbo, optimum
+from savi.experiments.evaluation import gaps, neg_elbo, optimum
 from savi.inference.optimizers import Adam
 from savi.models.gaussian import log_density
 

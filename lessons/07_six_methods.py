@@ -17,8 +17,8 @@ import numpy as np
 
 import savi
 from savi import plots
-from savi.compare import DEFAULTS, build
-from savi.evaluate import elbo_parts, importance_weighted, infer
+from savi.experiments.compare import DEFAULTS, build
+from savi.experiments.evaluation import elbo_parts, importance_weighted, infer
 from savi.testing import assert_close
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))

@@ -16,7 +16,7 @@ import numpy as np
 
 import savi
 from savi import optimizers, plots
-from savi.evaluate import neg_elbo
+from savi.experiments.evaluation import neg_elbo
 from savi.inference.iterative import Data, Error, Gated, Gradient, Iterative, network
 from savi.nets.activations import sigmoid
 from savi.testing import assert_close

@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plots, quadrature, synthetic
-from savi.evaluate import importance_weighted, infer
+from savi.experiments.evaluation import importance_weighted, infer
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
 PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"

@@ -9,7 +9,8 @@ quadrature, checkpoints, train, glyphs, sources, data, synthetic, plots, testing
 import importlib
 
 from .engine.files import InputError
-from .evaluate import evaluate
+from .experiments.evaluation import evaluate
+from .experiments.training import fit
 from .inference.amortized import VAE
 from .inference.iterative import Iterative
 from .inference.semi_amortized import SAVAE, VAESVI
@@ -21,7 +22,6 @@ from .models.likelihoods import Bernoulli, Categorical, Gaussian, Multinomial
 from .models.sequence_decoders import LSTMDecoder, LSTMEncoder
 from .nets.highway import HighwayMLP
 from .nets.mlp import MLP
-from .train import fit
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,15 +32,15 @@ __all__ = [
 ]  # fmt: skip
 
 _LAZY = {  # rooms that load more than NumPy, or are seldom needed: the name, and where it lives
-    "compare": "compare",
+    "compare": "experiments.compare",
     "data": "data",
     "divergences": "inference.divergences",
     "hvp": "inference.hvp",
     "iterative": "inference.iterative",
     "optimizers": "inference.optimizers",
-    "plots": "plots",
+    "plots": "experiments.plots",
     "programs": "inference.programs",
-    "quadrature": "quadrature",
+    "quadrature": "experiments.quadrature",
     "reference": "models.reference",
     "synthetic": "data.synthetic",
     "testing": "testing",

@@ -69,7 +69,7 @@ def _add_check(commands):
 
 
 def _add_compare(commands):
-    from .compare import DEFAULTS, METHODS, WORDS
+    from .experiments.compare import DEFAULTS, METHODS, WORDS
 
     c = commands.add_parser(
         "compare",
@@ -113,7 +113,7 @@ def _add_compare(commands):
 
 
 def run_compare(options):
-    from .compare import compare
+    from .experiments.compare import compare
 
     changes = {
         name: value for name, value in vars(options).items() if name not in ("command", "out", "resume", "quiet")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import savi
-from savi.compare import cells
 from savi.data.images import Dataset
+from savi.experiments.compare import cells
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

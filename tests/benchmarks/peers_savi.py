@@ -12,7 +12,7 @@ import numpy as np
 import savi
 from savi import hvp
 from savi.engine import blas, threads
-from savi.evaluate import importance_weighted
+from savi.experiments.evaluation import importance_weighted
 from savi.inference.iterative import Data, Gradient, Iterative, network
 from savi.inference.svi import ascend
 

@@ -8,7 +8,7 @@ import pytest
 
 from savi import MLP, SAVAE, SVI, VAESVI, Bernoulli, LatentGaussianModel, MLPDecoder
 from savi.engine import memory, threads
-from savi.evaluate import importance_weighted, neg_elbo
+from savi.experiments.evaluation import importance_weighted, neg_elbo
 
 
 @pytest.fixture(autouse=True)

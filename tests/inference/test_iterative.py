@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import savi
 from savi import MLP, SVI, VAE, HighwayMLP, InputError, Iterative, LatentGaussianModel, MLPDecoder, iterative, reference
 from savi.engine import memory, threads
-from savi.evaluate import optimum
+from savi.experiments.evaluation import optimum
 from savi.inference.iterative import Data, Error, Gated, Gradient, Residual, Trunk, network
 from savi.models.gaussian import AnalyticKL, SampledKL
 from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial

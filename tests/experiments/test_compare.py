@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from savi import compare, data
+from savi import data
 from savi.__main__ import main
 from savi.data.images import Dataset
+from savi.experiments import compare
 
 SMALL = {
     "epochs": 2, "steps": 2, "latent": 2, "hidden": [8], "batch": 10, "train_examples": 40, "test_examples": 12,

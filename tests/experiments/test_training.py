@@ -28,10 +28,10 @@ from savi import (
     SampledKL,
     hvp,
 )
-from savi import train as room
-from savi.checkpoints import load_checkpoint
+from savi.experiments import training as room
+from savi.experiments.checkpoints import load_checkpoint
+from savi.experiments.training import NonFiniteLoss, fit
 from savi.inference.optimizers import clip_norm
-from savi.train import NonFiniteLoss, fit
 
 METHODS = {
     "vae": lambda encoder: VAE(encoder),

@@ -15,7 +15,7 @@ from savi import (
     SampledKL,
     quadrature,
 )
-from savi.evaluate import importance_weighted, perplexity
+from savi.experiments.evaluation import importance_weighted, perplexity
 from savi.models.gaussian import log_density
 from savi.testing import assert_close
 

@@ -1,7 +1,6 @@
 """Evaluation against a linear-Gaussian model, in which log p(x), the posterior, its best diagonal approximation and both
 gaps are known exactly; Monte Carlo claims hold within ERRORS standard errors."""
 
-import importlib
 import itertools
 
 import numpy as np
@@ -10,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from savi import MLP, SVI, VAE, AutogradModel, Bernoulli, Gaussian, LatentGaussianModel, MLPDecoder, SampledKL
-from savi.evaluate import (
+from savi.experiments import evaluation as room
+from savi.experiments.evaluation import (
     bits_per_dim,
     elbo_parts,
     evaluate,
@@ -22,7 +22,6 @@ from savi.evaluate import (
 )
 from savi.testing import assert_close
 
-room = importlib.import_module("savi.evaluate")  # `savi.evaluate` is the function
 ERRORS = 5  # standard errors that a mean may be off: by chance once in two million comparisons
 
 

@@ -17,7 +17,7 @@ matplotlib.use("agg", force=False)
 import matplotlib.pyplot as plt
 import numpy as np
 
-from .engine.files import replacing
+from ..engine.files import replacing
 
 STYLES = {  # method: (colour, marker, dash, label)
     "vae": ("#000000", "o", "-", "VAE"),

@@ -14,23 +14,23 @@ import os
 
 import numpy as np
 
-from . import data
-from .data import synthetic
-from .data.sources import SOURCES
-from .engine.files import InputError, expect, replacing
-from .evaluate import evaluate, infer, neg_elbo
-from .inference.amortized import VAE
-from .inference.iterative import ENCODINGS, Data, Gated, Gradient, Iterative, Residual, network
-from .inference.optimizers import OPTIMIZERS
-from .inference.semi_amortized import SAVAE, VAESVI
-from .inference.svi import SVI, VariationalEM
-from .models.decoders import MLPDecoder
-from .models.latent_gaussian import LatentGaussianModel
-from .models.likelihoods import Bernoulli
-from .models.sequence_decoders import LSTMDecoder, LSTMEncoder
-from .nets.highway import HighwayMLP
-from .nets.mlp import MLP
-from .train import fit
+from .. import data
+from ..data import synthetic
+from ..data.sources import SOURCES
+from ..engine.files import InputError, expect, replacing
+from ..inference.amortized import VAE
+from ..inference.iterative import ENCODINGS, Data, Gated, Gradient, Iterative, Residual, network
+from ..inference.optimizers import OPTIMIZERS
+from ..inference.semi_amortized import SAVAE, VAESVI
+from ..inference.svi import SVI, VariationalEM
+from ..models.decoders import MLPDecoder
+from ..models.latent_gaussian import LatentGaussianModel
+from ..models.likelihoods import Bernoulli
+from ..models.sequence_decoders import LSTMDecoder, LSTMEncoder
+from ..nets.highway import HighwayMLP
+from ..nets.mlp import MLP
+from .evaluation import evaluate, infer, neg_elbo
+from .training import fit
 
 DEFAULTS = {
     "data": "glyphs", "methods": ["vae", "svi", "vae+svi", "vae+svi+kl", "sa-vae"], "epochs": 3, "steps": 10,

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..engine.files import InputError, expect
+from ..inference.optimizers import Adam, clip_norm
 from . import checkpoints
 from .checkpoints import State
-from .engine.files import InputError, expect
-from .evaluate import elbo_parts, infer
-from .inference.optimizers import Adam, clip_norm
+from .evaluation import elbo_parts, infer
 
 INIT, ORDER, BINARIZE, NOISE, JUDGE = range(5)  # what a stream of random numbers is for
 
@@ -226,7 +226,7 @@ def _check_support(model, x):
 
 
 def _is_grey_bernoulli(model, x):
-    from .models.likelihoods import Bernoulli
+    from ..models.likelihoods import Bernoulli
 
     likelihood = getattr(getattr(model, "decoder", None), "likelihood", None)
     return isinstance(likelihood, Bernoulli) and bool(((x > 0) & (x < 1)).any())

@@ -10,9 +10,9 @@ grid whose coarser half agrees with it is as good as exact. Latent coordinates a
 
 import numpy as np
 
-from .engine import threads
-from .engine.files import InputError
-from .models.gaussian import LOG_2PI, AnalyticKL, split
+from ..engine import threads
+from ..engine.files import InputError
+from ..models.gaussian import LOG_2PI, AnalyticKL, split
 
 BATCH = CHUNK = 10  # examples and points that are evaluated at a time
 DEPTH = 18.0  # nats below an integrand's peak: what lies deeper is left out

@@ -6,8 +6,8 @@ examples go through in batches, importance samples in chunks.
 
 import numpy as np
 
-from .engine import threads
-from .inference.optimizers import Adam
+from ..engine import threads
+from ..inference.optimizers import Adam
 
 ROWS = 400  # examples times samples that are evaluated at a time
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .engine.files import InputError, replacing
+from ..engine.files import InputError, replacing
 
 PARAMETERS = ("theta", "phi", "best_theta", "best_phi")
 OPTIMIZERS = ("theta_state", "phi_state")
