@@ -19,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import savi
 from savi import plots
 from savi.experiments.evaluation import optimum
+from savi.inference.svi import ascend
 
 EPOCHS, STEPS, STEP_SIZE, CLIP, MOMENTUM = 6, 20, 0.02, 5.0, 0.5
 GRID = np.arange(-3.5, 3.51, 0.1)
@@ -103,7 +104,7 @@ def _path(model, theta, x, lam, method):
     """lam_0 .. lam_K of the method's inner steps."""
     rng, trace = np.random.default_rng(4), []
     noise = [model.draw_noise(rng, PATH_SAMPLES, 1, theta.dtype) for _ in range(STEPS)]
-    end = savi.svi.ascend(model.objective(theta, x), lam, noise, *method.inner(lam), trace)
+    end = ascend(model.objective(theta, x), lam, noise, *method.inner(lam), trace)
     return [step.lam[0].tolist() for step in trace] + [end[0].tolist()]
 
 

@@ -135,7 +135,7 @@ elsewhere = -mixture.theta_grad(np.zeros((N, K)), theta, x, NO_NOISE)
 print(f"at a uniform q the gradient is off by {np.linalg.norm(elsewhere - direct) / np.linalg.norm(direct):.0%}")
 
 # %% [markdown]
-# Now alternate, as variational EM does ([LI] section 2.2): a few steps of gradient ascent on `lam` (`savi.svi.ascent`,
+# Now alternate, as variational EM does ([LI] section 2.2): a few steps of gradient ascent on `lam` (`savi.inference.svi.ascent`,
 # the loop of lesson 3), then a few on `theta` with `lam` held fixed. The first kind of step leaves $\log p(x)$ where it
 # is and closes the gap; the second raises the ELBO, and $\log p(x)$ must go where the bound pushes it.
 

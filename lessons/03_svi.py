@@ -32,7 +32,7 @@ PICTURES.mkdir(parents=True, exist_ok=True)
 # $$v_{k+1} = \gamma\, v_k - \nabla_\lambda f(\lambda_k), \qquad \lambda_{k+1} = \lambda_k + \alpha\, v_{k+1}$$
 #
 # ([SA] section 2, and the forward half of its Algorithm 1). $\alpha$ is the step size, $\gamma$ the momentum. It is
-# called stochastic because each gradient is an estimate, from fresh noise. In savi this is `savi.svi.ascent`; here it is
+# called stochastic because each gradient is an estimate, from fresh noise. In savi this is `savi.inference.svi.ascent`; here it is
 # once more by hand, on a small random model, to see that the two are the same.
 #
 # **A check that would fail.** Break it: put the other common form of momentum into line A,
@@ -120,7 +120,7 @@ for name, (_, gamma, expected) in best.items():
 #
 # The same loop on pictures of letters, where $f$ is no bowl and the gradients are noisy. First a decoder worth asking: a
 # small VAE, trained for a few seconds (lesson 4). Then SVI, from the prior, on letters it has not seen. The gap is
-# ELBO$(\lambda^*)$ - ELBO$(\lambda_k)$ in nats, $\lambda^*$ from `savi.evaluate.optimum`, the same noise for all.
+# ELBO$(\lambda^*)$ - ELBO$(\lambda_k)$ in nats, $\lambda^*$ from `savi.experiments.evaluation.optimum`, the same noise for all.
 
 # %%
 IMAGES, EPOCHS, SEEN = (3000, 4, 30) if QUICK else (6000, 8, 100)
@@ -214,4 +214,4 @@ plots.save(fig, PICTURES / "03_svi.png")
 # - Start elsewhere: `start="random"`, or from the encoder (`savi.VAE(..., steps=20)`), and compare the first five steps.
 # - Other optimizers: `savi.VariationalEM(savi.optimizers.Adam(0.1))`. [LI] tries four, on a grid of seven step sizes.
 # - More noise samples in each gradient, `samples=10`: does the gap after many steps shrink? With a constant step size
-#   the estimate never rests; `savi.evaluate.optimum` averages its iterates and halves the step for that reason.
+#   the estimate never rests; `savi.experiments.evaluation.optimum` averages its iterates and halves the step for that reason.

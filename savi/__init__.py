@@ -1,9 +1,8 @@
 """savi: semi-amortized variational inference in NumPy, with autograd as its judge.
 
-The rooms, lower ones first; lower rooms know nothing of upper ones:
-files, memory, blas, threads, gaussian, likelihoods, nets, highway, decoders, lstm, sequences, model, reference,
-autograd_model, hvp, optimizers, inference, svi, amortized, semi_amortized, iterative, programs, divergences, evaluate,
-quadrature, checkpoints, train, glyphs, sources, data, synthetic, plots, testing, compare, lessons, student, properties, check.
+The house: plain (every algorithm on one page: read it first), then the wings, lower ones first - engine, nets, models,
+inference, data, experiments, course - each with its door, which says what lives there. A lower wing knows nothing of an
+upper one. What a user names is `savi.NAME`; testing has the checks for gradients of your own.
 """
 
 import importlib

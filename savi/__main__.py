@@ -154,7 +154,7 @@ def run_data(options):
 
 
 def run_lesson(options):
-    from . import lessons
+    from .course import lessons
 
     if options.notebook:
         if options.number is None:
@@ -166,7 +166,7 @@ def run_lesson(options):
 
 
 def run_check(options):
-    from .check import check
+    from .course.check import check
 
     return check(options.number, options.file, options.seconds)
 

@@ -404,8 +404,8 @@ def shared(name, change):
     """A function of gaussian.py, there and where model.py imported it."""
 
     def apply(monkeypatch, problem):
-        mutant = change if name == "reparameterized_hvp" else result(getattr(savi.gaussian, name), change)
-        for room in (savi.gaussian, savi.model):
+        mutant = change if name == "reparameterized_hvp" else result(getattr(savi.models.gaussian, name), change)
+        for room in (savi.models.gaussian, savi.models.latent_gaussian):
             if hasattr(room, name):
                 monkeypatch.setattr(room, name, mutant)
 

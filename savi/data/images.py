@@ -55,7 +55,7 @@ _ABOUT = {
 def load(name, folder=None):
     """The Dataset `name`: "glyphs", "mnist" or "omniglot".
 
-    glyphs    every letter of matplotlib's DejaVu fonts, about 80/10/10 by letter family (see savi.glyphs.families): no
+    glyphs    every letter of matplotlib's DejaVu fonts, about 80/10/10 by letter family (see savi.data.glyphs.families): no
               letter is in two parts, in any face. Takes a few seconds the first time, then it is cached.
     mnist     50,000 / 10,000 / 10,000 in file order; where only the 10,000 test images are: 8000/1000/1000 of those.
     omniglot  [Burda et al. 2016]'s chardata.mat where it and scipy are (the last 1,345 training images of a fixed

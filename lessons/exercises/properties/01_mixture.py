@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from savi.properties import holds, readable
+from savi.course.properties import holds, readable
 from savi.testing import assert_close
 
 GRID = np.linspace(-40, 40, 1601)

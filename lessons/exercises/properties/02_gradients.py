@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from savi.properties import holds
+from savi.course.properties import holds
 from savi.testing import assert_close, check_gradient
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(8)  # exact for polynomials of the noise up to degree 15

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from savi.properties import holds, parts
+from savi.course.properties import holds, parts
 from savi.testing import assert_close
 
 CLIPS = st.sampled_from([1.0, 0.25, 2.0])

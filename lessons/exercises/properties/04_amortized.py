@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from savi.properties import holds, parts
+from savi.course.properties import holds, parts
 from savi.testing import assert_close, check_gradient
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(8)

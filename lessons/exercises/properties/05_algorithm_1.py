@@ -6,7 +6,7 @@ f(lam) = sum_j exp(theta_j) sin(lam A_j) + |lam|^2 / 2 for each example: no step
 import numpy as np
 from hypothesis import strategies as st
 
-from savi.properties import holds, parts, readable
+from savi.course.properties import holds, parts, readable
 from savi.testing import assert_close, check_gradient
 
 A = np.array([[1.0, 0.5, -1.0], [-0.5, 1.0, 0.75]])  # (n, P)

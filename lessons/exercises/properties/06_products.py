@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from savi.properties import holds
+from savi.course.properties import holds
 from savi.testing import assert_close
 
 STEPS = st.sampled_from([0.5, 0.25, 0.125])

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from savi.properties import holds
+from savi.course.properties import holds
 from savi.testing import assert_close, check_gradient
 
 ALPHAS, EPS = st.sampled_from([0.1, 0.5]), 1e-5

@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from savi import check, hvp, lessons
+from savi import hvp
 from savi.__main__ import main
+from savi.course import check, lessons
+from savi.course.properties import Here, Property, holds, judge
 from savi.inference import svi
 from savi.inference.iterative import Gated
 from savi.inference.iterative import Gradient as GradientEncoding
@@ -21,7 +23,6 @@ from savi.models.gaussian import AnalyticKL, join, log_density, sample, sample_b
 from savi.models.latent_gaussian import Evaluation, LatentGaussianModel
 from savi.models.likelihoods import Gaussian
 from savi.nets.mlp import MLP
-from savi.properties import Here, Property, holds, judge
 
 EXERCISES = lessons.find("exercise")
 PROPERTIES = {n: check.properties(path) for n, path in EXERCISES.items()}
@@ -576,7 +577,7 @@ def test_a_property_that_tries_no_input_has_failed():
 
 SOLUTION = '''"""A solution of exercise 02."""
 import numpy as np
-from savi.gaussian import AnalyticKL, sample, sample_backward, scaled_noise
+from savi.models.gaussian import AnalyticKL, sample, sample_backward, scaled_noise
 
 
 def kl(lam, prior):
@@ -643,10 +644,10 @@ CHEATS = {
     "does not parse": SOLUTION + "\ndef f(:\n",
     "replaces the judge's tools": SOLUTION
     + """
-import hypothesis, savi.testing, savi.properties, savi.check, numpy
+import hypothesis, savi.testing, savi.course.properties, savi.course.check, numpy
 hypothesis.given = lambda *a, **k: lambda f: lambda: None
-savi.testing.assert_close = savi.testing.check_gradient = savi.check.report = lambda *a, **k: None
-savi.properties.judge = savi.properties.verdict = lambda *a, **k: [savi.properties.Verdict("PASS")] * 7
+savi.testing.assert_close = savi.testing.check_gradient = savi.course.check.report = lambda *a, **k: None
+savi.course.properties.judge = savi.course.properties.verdict = lambda *a, **k: [savi.course.properties.Verdict("PASS")] * 7
 numpy.linalg.norm = lambda *a, **k: 0.0
 
 

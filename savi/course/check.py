@@ -15,8 +15,8 @@ import sys
 import threading
 import time
 
+from ..engine.files import InputError, expect
 from . import lessons
-from .engine.files import InputError, expect
 from .properties import Property, judge, shown
 from .student import Stopped, call, encode
 
@@ -100,10 +100,10 @@ class Process:
         return self.problem
 
     def _start(self):
-        folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
         self.child = subprocess.Popen(
-            [sys.executable, "-B", "-m", "savi.student", self.path],
+            [sys.executable, "-B", "-m", "savi.course.student", self.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -11,9 +11,9 @@ import os
 import pathlib
 import re
 
-from .engine.files import InputError, replacing
+from ..engine.files import InputError, replacing
 
-FOLDER = pathlib.Path(__file__).resolve().parent.parent / "lessons"
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "lessons"
 MARKER = re.compile(r"# ?%%(.*)")
 
 

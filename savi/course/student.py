@@ -9,7 +9,7 @@ exit, or replace hypothesis as it likes; it cannot pass but by right values. One
     file     {"id": 7, "function": 0, "arguments": [...]} asks for a function that was an argument;
     judge    {"value": ...} or {"error": ...} answers that
 
-An array is its dtype, shape and bytes; nothing is unpickled. `python -m savi.student FILE` is the side that answers.
+An array is its dtype, shape and bytes; nothing is unpickled. `python -m savi.course.student FILE` is the side that answers.
 """
 
 import base64

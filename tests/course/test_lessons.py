@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 LESSONS = sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py"))
 CELL = re.compile(r"^# %%.*\n", re.M)
 EVERY_LESSON = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
