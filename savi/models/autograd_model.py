@@ -5,10 +5,11 @@ import autograd.numpy as np
 import numpy
 
 from ..engine.files import InputError
+from .base import Model
 from .reference import product_by
 
 
-class AutogradModel:
+class AutogradModel(Model):
     """A model given by its per-example loss in autograd.numpy; every inference method of savi runs on it.
 
     loss(lam, theta, x, noise, beta) -> (B,), minimised, nats; row b may depend on row b of lam, x and noise only.

@@ -12,6 +12,7 @@ lam-quantities are per example: the batch never mixes. theta-quantities are sums
 import numpy as np
 
 from ..engine.files import InputError
+from .base import Model
 from .gaussian import (
     LOG_2PI,
     AnalyticKL,
@@ -52,7 +53,7 @@ class Product:
         self.lam, self.terms = lam, terms
 
 
-class LatentGaussianModel:
+class LatentGaussianModel(Model):
     """p(x, z) = p(z) p(x | z; theta), q(z) = N(mu, diag exp(log_var)), lam = [mu, log_var] (B, 2D).
 
     decoder: p(x | z; theta), for example an MLPDecoder. prior: [mu_p, log_var_p] (2D,), standard normal when None.
@@ -73,6 +74,17 @@ class LatentGaussianModel:
 
     def __repr__(self):
         return f"LatentGaussianModel({self.decoder!r})"
+
+    @property
+    def takes_probabilities(self):
+        return self.decoder.likelihood.takes_probabilities
+
+    def check(self, x):
+        self.decoder.likelihood.check(x)
+
+    def describe(self):
+        prior = self.prior.tolist() if self.prior.any() else None
+        return {"model": repr(self), "kl": self.kl.__name__, "prior": prior}
 
     def init(self, rng, dtype=np.float64):
         """Initial theta (P,)."""

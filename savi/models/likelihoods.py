@@ -37,6 +37,8 @@ def sum_softplus(a):
 class _Likelihood:
     """Without parameters of its own: eta is empty."""
 
+    takes_probabilities = False  # whether values between 0 and 1 are probabilities to draw x from
+
     def size(self, data_dim):
         return 0
 
@@ -58,6 +60,8 @@ class _Likelihood:
 
 class Bernoulli(_Likelihood):
     """x_m in {0, 1} (grey values in [0, 1] are taken as probabilities); out (..., M) are logits a.  [E8]"""
+
+    takes_probabilities = True
 
     def check(self, x):
         _require(x, "Bernoulli", "values in [0, 1]", lambda: x.min() >= 0 and x.max() <= 1)
