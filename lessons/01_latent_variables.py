@@ -24,7 +24,7 @@ import savi
 from savi import plots, testing
 from savi.inference.optimizers import SGD
 from savi.inference.svi import ascent
-from savi.models.reference import normal_log_density
+from savi.models.gaussian import normal_log_density
 
 QUICK = bool(os.environ.get("SAVI_QUICK"))
 PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
@@ -130,8 +130,10 @@ print("log p(x) = ELBO + KL, at five random models and q's")
 # %%
 posterior = log_joint(theta, x)  # as logits: they need no normalising
 direct = autograd.grad(lambda theta: anp.sum(log_evidence(theta, x)))(theta)
-testing.assert_close(-mixture.theta_grad(posterior, theta, x, NO_NOISE), direct, rtol=1e-10, name="the ELBO's gradient")
-elsewhere = -mixture.theta_grad(np.zeros((N, K)), theta, x, NO_NOISE)
+testing.assert_close(
+    -mixture.theta_gradient(posterior, theta, x, NO_NOISE), direct, rtol=1e-10, name="the ELBO's gradient"
+)
+elsewhere = -mixture.theta_gradient(np.zeros((N, K)), theta, x, NO_NOISE)
 print(f"at a uniform q the gradient is off by {np.linalg.norm(elsewhere - direct) / np.linalg.norm(direct):.0%}")
 
 # %% [markdown]
@@ -159,7 +161,7 @@ def learn(theta):
             lam = moved
             note("E")
         for _ in range(M_STEPS):
-            theta = theta + optimizer.update((), mixture.theta_grad(lam, theta, x, NO_NOISE) / N)[1]
+            theta = theta + optimizer.update((), mixture.theta_gradient(lam, theta, x, NO_NOISE) / N)[1]
             note("M")
     return rows, theta, lam
 

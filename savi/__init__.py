@@ -15,10 +15,12 @@ from .inference.iterative import Iterative
 from .inference.semi_amortized import SAVAE, VAESVI
 from .inference.svi import SVI, VariationalEM
 from .models.decoders import FixedDecoder, MLPDecoder
+from .models.discrete import Categorical, Multinomial
 from .models.gaussian import AnalyticKL, PointMass, SampledKL
 from .models.latent_gaussian import LatentGaussianModel
-from .models.likelihoods import Bernoulli, Categorical, Gaussian, Multinomial
-from .models.sequence_decoders import LSTMDecoder, LSTMEncoder
+from .models.likelihoods import Bernoulli, Gaussian
+from .models.sequence_decoders import LSTMDecoder
+from .nets.encoders import LSTMEncoder
 from .nets.highway import HighwayMLP
 from .nets.mlp import MLP
 

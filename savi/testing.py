@@ -12,9 +12,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from .models.decoders import MLPDecoder
+from .models.discrete import Multinomial
 from .models.gaussian import AnalyticKL, SampledKL
 from .models.latent_gaussian import LatentGaussianModel
-from .models.likelihoods import Bernoulli, Gaussian, Multinomial
+from .models.likelihoods import Bernoulli, Gaussian
 from .nets.activations import ACTIVATIONS
 from .nets.mlp import MLP
 

@@ -26,7 +26,8 @@ from ..inference.svi import SVI, VariationalEM
 from ..models.decoders import MLPDecoder
 from ..models.latent_gaussian import LatentGaussianModel
 from ..models.likelihoods import Bernoulli
-from ..models.sequence_decoders import LSTMDecoder, LSTMEncoder
+from ..models.sequence_decoders import LSTMDecoder
+from ..nets.encoders import LSTMEncoder
 from ..nets.highway import HighwayMLP
 from ..nets.mlp import MLP
 from .evaluation import evaluate, infer, neg_elbo

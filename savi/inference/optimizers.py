@@ -9,22 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine.memory import empty
-
-BLOCK = 1 << 15  # so many numbers, and the temporaries of a formula over them, stay in a core's cache
-
-
-def blockwise(formula, *arrays):
-    """formula(*arrays), a tuple of new arrays of the same shape: elementwise, and so worked out block by block."""
-    flat = [a.reshape(-1) for a in arrays]
-    results = None
-    for i in range(0, max(1, len(flat[0])), BLOCK):
-        rows = slice(i, i + BLOCK)
-        parts = formula(*(a[rows] for a in flat))
-        results = results or [empty(flat[0].shape, part.dtype) for part in parts]
-        for result, part in zip(results, parts):
-            result[rows] = part
-    return tuple(result.reshape(arrays[0].shape) for result in results)
+from ..engine.memory import blockwise
 
 
 class SGD(NamedTuple):

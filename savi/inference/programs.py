@@ -25,7 +25,6 @@ from autograd.tracer import getval
 
 from ..engine.files import expect
 from ..models.gaussian import LOG_2PI
-from ..models.reference import mlp
 
 
 class Trace:
@@ -230,7 +229,7 @@ class Networks:
         n = len(inputs)
         expect(f"the network of site {name!r}", f"given {n} inputs", n == net.sizes[0], f"{net.sizes[0]} for {net!r}")
         zeros = numpy.zeros(shape_of(*inputs))
-        return mlp(net, phi[self.slices[name]], np.stack([a + zeros for a in inputs], axis=-1))
+        return net.reference(phi[self.slices[name]], np.stack([a + zeros for a in inputs], axis=-1))
 
     def normal(self, t, phi, name, *inputs):
         """A normal draw at a site, [mu, log_var] from its network."""

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import reference
 from savi.engine.files import InputError
-from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial, sum_softplus
+from savi.models.discrete import Multinomial
+from savi.models.likelihoods import Bernoulli, Gaussian, sum_softplus
 from savi.nets.activations import softplus
 from savi.testing import arrays, assert_close, check_density, check_gradient, observations, sizes
 
@@ -128,12 +128,10 @@ def test_the_gaussian_is_the_textbook_product_over_dimensions(likelihood, data):
 @settings(max_examples=25)
 def test_log_prob_and_error_are_the_references(likelihood, data):
     out, x, eta, _ = data.draw(cases(likelihood, extreme=True))
-    expected = reference.log_prob(likelihood, out, x, eta)
+    expected = likelihood.reference(out, x, eta)
     atol = 1e-12 * (1 + np.abs(expected).max())
     assert_close(likelihood.log_prob(out, x, eta), expected, rtol=1e-9, atol=atol)
-    d_out, d_eta = autograd.grad(lambda out, eta: anp.sum(reference.log_prob(likelihood, out, x, eta)), (0, 1))(
-        out, eta
-    )
+    d_out, d_eta = autograd.grad(lambda out, eta: anp.sum(likelihood.reference(out, x, eta)), (0, 1))(out, eta)
     error = error_of(likelihood, out, x, eta)
     assert_close(error, d_out, rtol=1e-9, atol=atol, name="error")
     assert_close(likelihood.eta_error(error, eta).sum(axis=(0, 1)), d_eta, rtol=1e-9, atol=atol, name="eta_error")
@@ -146,7 +144,7 @@ def test_tangents_are_the_references(likelihood, data):
     out, x, eta, out_dot = data.draw(cases(likelihood, extreme=True))
 
     def along(out, eta):
-        d_out = autograd.grad(lambda out: anp.sum(reference.log_prob(likelihood, out, x, eta)))(out)
+        d_out = autograd.grad(lambda out: anp.sum(likelihood.reference(out, x, eta)))(out)
         return anp.sum(d_out * out_dot)
 
     h_out, h_eta = autograd.grad(along, (0, 1))(out, eta)
