@@ -59,6 +59,7 @@ class Block:
         self._tangents, self._taken = None, set()
 
     def next_record(self):
+        """A Record in the next free slot."""
         self.used += 1
         return Record(self, self.used - 1)
 
@@ -131,6 +132,7 @@ class ParamSum:
         return self
 
     def value(self):
+        """The sum (size,); zeros where nothing was added."""
         self._flush()
         if not self._written:
             self.total[...] = 0

@@ -55,6 +55,7 @@ class Trunk:
         self.sum.add(self._record)
 
     def gradient(self):
+        """The sum (size,) of all that was learned."""
         return self.sum.value()
 
 

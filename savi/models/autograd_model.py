@@ -138,4 +138,5 @@ class AutogradThetaSum:
         self.total += vector
 
     def value(self):
+        """The sum (P,)."""
         return self.total

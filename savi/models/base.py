@@ -321,9 +321,11 @@ class RecordTerm(NamedTuple):
     weight: object = 1.0
 
     def times(self, weight):
+        """The same term, weighted once more."""
         return self._replace(weight=self.weight * weight)
 
     def add_to(self, theta_sum, weight):
+        """Add weight times this term to a theta_sum."""
         theta_sum.add_record(self.record, self.dot, self.weight * weight)
 
 
@@ -334,7 +336,9 @@ class VectorTerm(NamedTuple):
     weight: object = 1.0
 
     def times(self, weight):
+        """The same term, weighted once more."""
         return self._replace(weight=self.weight * weight)
 
     def add_to(self, theta_sum, weight):
+        """Add weight times this term to a theta_sum."""
         theta_sum.add_vector(self.vector(self.weight * weight))

@@ -228,4 +228,5 @@ class ThetaSum:
             self.sum.add_tangent(record, dot, rows)
 
     def value(self):
+        """The sum (P,)."""
         return sum(self.vectors, self.sum.value())

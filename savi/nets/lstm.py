@@ -199,6 +199,7 @@ class OverTokens:
         return d_extra_dot.reshape(S, B, -1), back.reshape(S, B, H)
 
     def param_sum(self, dtype=None):
+        """A sum of parameter gradients (size,): add, add_tangent and value, as engine.records.ParamSum."""
         return _LSTMSum(self, self.dtype if dtype is None else dtype)
 
 
