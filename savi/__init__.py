@@ -15,7 +15,7 @@ from .inference.iterative import Iterative
 from .inference.semi_amortized import SAVAE, VAESVI
 from .inference.svi import SVI, VariationalEM
 from .models.decoders import FixedDecoder, MLPDecoder
-from .models.discrete import Categorical, Multinomial
+from .models.discrete import Categorical, Multinomial, Poisson
 from .models.gaussian import AnalyticKL, PointMass, SampledKL
 from .models.latent_gaussian import LatentGaussianModel
 from .models.likelihoods import Bernoulli, Gaussian
@@ -28,8 +28,8 @@ __version__ = "0.1.0"
 __all__ = [
     "MLP", "SAVAE", "SVI", "VAE", "VAESVI", "AnalyticKL", "AutogradModel", "Bernoulli", "Categorical", "FixedDecoder",
     "Gaussian", "HighwayMLP", "InputError", "Iterative", "LSTMDecoder", "LSTMEncoder", "LatentGaussianModel", "MLPDecoder",
-    "Multinomial", "PointMass", "SampledKL", "VariationalEM", "data", "divergences", "evaluate", "fit", "hvp", "iterative",
-    "optimizers", "plots", "programs", "quadrature", "reference", "synthetic", "testing",
+    "Multinomial", "PointMass", "Poisson", "SampledKL", "VariationalEM", "data", "divergences", "evaluate", "fit", "hvp",
+    "iterative", "optimizers", "plots", "programs", "quadrature", "reference", "synthetic", "testing",
 ]  # fmt: skip
 
 _LAZY = {  # rooms that load more than NumPy, or are seldom needed: the name, and where it lives

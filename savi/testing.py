@@ -12,7 +12,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from .models.decoders import MLPDecoder
-from .models.discrete import Multinomial
+from .models.discrete import Multinomial, Poisson
 from .models.gaussian import AnalyticKL, SampledKL
 from .models.latent_gaussian import LatentGaussianModel
 from .models.likelihoods import Bernoulli, Gaussian
@@ -159,7 +159,7 @@ def mlps(draw, inputs=None, outputs=None, activations=tuple(ACTIVATIONS)):
 
 
 likelihoods = st.sampled_from(
-    [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
+    [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z"), Poisson()]
 )
 """Every likelihood."""
 

@@ -11,7 +11,7 @@ from savi.engine.files import InputError
 from savi.models.autograd_model import AutogradModel
 from savi.models.base import Decoder, Given
 from savi.models.decoders import MLPDecoder
-from savi.models.discrete import Multinomial
+from savi.models.discrete import Multinomial, Poisson
 from savi.models.gaussian import AnalyticKL, SampledKL
 from savi.models.latent_gaussian import LatentGaussianModel
 from savi.models.likelihoods import Bernoulli, Gaussian
@@ -19,7 +19,7 @@ from savi.nets.mlp import MLP
 from savi.testing import arrays, assert_close, check_hvp, problems
 
 SMOOTH = ("tanh", "softplus", "identity")  # a difference across ELU's bend is no derivative
-ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
+ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z"), Poisson()]
 EVERY_LIKELIHOOD = pytest.mark.parametrize("likelihood", ALL, ids=repr)
 TO_ROUNDING = pytest.mark.parametrize("method", ["exact", "complex"])
 DIFFERENCES = pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_methods_without_a_step_are_the_references_to_rounding(likelihood, metho
     assert_close(actual_theta, h_theta, rtol=1e-9, atol=1e-10 * size, name="H_theta v")
 
 
-@pytest.mark.parametrize("likelihood", ALL[:-1], ids=repr)  # a variance from such z leaves the floats
+@pytest.mark.parametrize("likelihood", ALL[:4], ids=repr)  # a variance or a rate from such z leaves the floats
 @given(data=st.data())
 @settings(max_examples=25)
 def test_the_exact_product_is_the_references_where_units_saturate(likelihood, data):

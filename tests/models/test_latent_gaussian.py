@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 
 from savi import reference
 from savi.engine.files import InputError
+from savi.experiments.evaluation import importance_weighted
 from savi.models.decoders import MLPDecoder
-from savi.models.discrete import Multinomial
+from savi.models.discrete import Multinomial, Poisson
 from savi.models.gaussian import AnalyticKL, PointMass, SampledKL, join, split
 from savi.models.latent_gaussian import LatentGaussianModel
 from savi.models.likelihoods import Bernoulli, Gaussian
 from savi.nets.mlp import MLP
 from savi.testing import Problem, assert_close, check_gradient, lams, problems, seeds, sizes
 
-ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
+ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z"), Poisson()]
 BOTH_KLS = pytest.mark.parametrize("kl", [AnalyticKL, SampledKL])
 EVERY_LIKELIHOOD = pytest.mark.parametrize("likelihood", ALL, ids=repr)
 
@@ -514,3 +515,36 @@ def test_with_a_point_mass_the_loss_is_minus_the_log_joint_and_no_noise_is_drawn
     log_pz = -0.5 * (np.log(2 * np.pi) + mu**2).sum(axis=1)
     assert_close(model.loss(lam, theta, x, noise), -log_px - log_pz, rtol=1e-12)
     assert not model.evaluate(lam, theta, x, noise).d_lam[:, 2:].any()
+
+
+def test_a_point_mass_is_one_whatever_the_noise_and_its_judge_knows_it():
+    rng = np.random.default_rng(0)
+    model = LatentGaussianModel(MLPDecoder(MLP([2, 4, 5]), Bernoulli()), rng.normal(size=4), PointMass)
+    theta, x, lam = model.init(rng), (rng.random((3, 5)) < 0.5).astype(float), rng.normal(size=(3, 4))
+    noise, v = rng.standard_normal((2, 3, 2)), rng.normal(size=(3, 4))  # given by hand: not drawn by the model
+    f, still = model.objective(theta, x, 0.7), model.draw_noise(rng, 2, 3)
+    assert_close(f.loss(lam, noise), f.loss(lam, still), rtol=1e-14)
+    assert_close(
+        f.loss(lam, noise), reference.loss(model, lam, theta, x, noise, 0.7), rtol=1e-12, name="the judge's loss"
+    )
+    e, judge = f.evaluate(lam, noise), lambda lam, theta: reference.loss(model, lam, theta, x, noise, 0.7)
+    d_lam, d_theta = autograd.grad(lambda lam, theta: anp.sum(judge(lam, theta)), (0, 1))(lam, theta)
+    assert_close(e.d_lam, d_lam, rtol=1e-12, name="d_lam")
+    assert_close(f.theta_sum().add(e).value(), d_theta, rtol=1e-12, name="d_theta")
+    product, (h, h_theta) = f.hvp(e, v), reference.hessian_products(judge, lam, theta, v)
+    assert_close(product.lam, h, rtol=1e-12, name="H_ll v")
+    assert_close(f.theta_sum().add(product).value(), h_theta, rtol=1e-12, name="H_tl v")
+
+
+def test_a_point_mass_has_no_importance_weights_and_says_so():
+    model = LatentGaussianModel(MLPDecoder(MLP([2, 5]), Bernoulli()), kl=PointMass)
+    theta, x, lam = model.init(np.random.default_rng(0)), np.ones((3, 5)), np.zeros((3, 4))
+    assert "log_weights" not in model.supports
+    for estimate in (model.log_weights, model.objective(theta, x).log_weights):
+        arguments = (
+            (lam, theta, x, np.zeros((1, 3, 2))) if estimate == model.log_weights else (lam, np.zeros((1, 3, 2)))
+        )
+        with pytest.raises(InputError, match="q is a PointMass, which has no density"):
+            estimate(*arguments)
+    with pytest.raises(InputError, match="q is a PointMass"):
+        importance_weighted(model, theta, lam, x, np.random.default_rng(0), 10)
