@@ -30,7 +30,7 @@ from savi import (
     iterative,
     reference,
 )
-from savi.models import sequence_decoders as sequences
+from savi.models import z_at as sequences
 from savi.nets import lstm, lstm_cell
 from savi.nets.lstm import LSTM, check_tokens
 from savi.testing import assert_close, seeds
@@ -524,7 +524,7 @@ def test_a_fixed_decoders_mean_is_its_decoders_mean():
 
 # --- mutations: the checks of the products must fail ------------------------------------------------------------------
 
-OVER, LSTM_SUM, INPUT, INPUT_SUM = lstm.OverTokens, lstm._LSTMSum, sequences._ZAtInput, sequences._InputSum
+OVER, LSTM_SUM, INPUT, INPUT_SUM = lstm.OverTokens, lstm._LSTMSum, sequences.AtInput, sequences._InputSum
 LINES = {
     "f c_dot is dropped": (OVER, "tangent", "f * c_dot[t] + ", ""),
     "p_g a_dot_g x 1.001": (OVER, "tangent", "+ by_g", "+ 1.001 * by_g"),
@@ -566,7 +566,7 @@ LINES = {
 @pytest.mark.parametrize("name", LINES)
 def test_autograd_catches_a_changed_line_of_a_product(name, monkeypatch):
     home, verb, old, new = LINES[name]
-    source = textwrap.dedent(inspect.getsource(getattr(home, verb))).replace("super()", "super(_ZAtInput, self)")
+    source = textwrap.dedent(inspect.getsource(getattr(home, verb))).replace("super()", "super(AtInput, self)")
     assert source.count(old) == 1
     namespace = dict(vars(lstm_cell if home is lstm_cell else lstm if home in (OVER, LSTM_SUM) else sequences))
     exec(source.replace(old, new), namespace)
