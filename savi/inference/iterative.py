@@ -1,6 +1,6 @@
 """Iterative inference models: a network that learns to infer.  [LI] 3-4, Algorithm 1 and B
 
-    lam_0 = the prior, or a learned constant
+    lam_0 = the prior, a learned constant, or what an encoder proposes
     for t = 0 .. T-1:
         encode    grad_lam ELBO at lam_t, or the errors e_x and e_z, or x; and lam_t itself
         c, g    = two linear heads on a trunk network of the encoding (phi), g through a sigmoid
@@ -15,9 +15,10 @@ iteration this is the VAE ([LI] 4.2).
 
 import numpy as np
 
-from ..engine.files import InputError
+from ..engine.files import InputError, expect
 from ..engine.records import ParamSum, Records
 from ..nets.highway import HighwayMLP
+from . import starts
 from .base import InferenceMethod
 from .encodings import ENCODINGS, Data, Error, Estimate, Gated, Gradient, Residual
 
@@ -65,38 +66,43 @@ class Iterative(InferenceMethod):
     net: a network from the encodings to the update's outputs, for example `network(model, encodings)`. encodings: any of
     Gradient(), Error(), Data(), or objects like them. steps: T iterations in training. samples: S noise samples in each;
     with one, log and sign amplify the noise of a gradient, ten do much better. update: Gated() or Residual().
-    start: "prior" or "learned", a constant that is part of phi. In plain NumPy: savi.plain.iterative.
+    start: "prior", "learned", a constant that is part of phi, or an encoder, which is trained beside the model.
+    theta_at: theta follows f at the "last" iteration, or the mean of f over "every" iteration. In plain NumPy:
+    savi.plain.iterative.
     """
 
     name = "iterative"
 
-    def __init__(self, net, encodings, steps=5, samples=10, update=Gated(), start="prior"):  # noqa: B008
+    def __init__(self, net, encodings, steps=5, samples=10, update=Gated(), start="prior", theta_at="last"):  # noqa: B008
         super().__init__(steps, samples)
         if steps < 1:
             raise InputError(f"steps is {steps}; an iterative inference model needs at least 1")
-        if start not in ("prior", "learned"):
-            raise InputError(f"start is {start!r}; expected 'prior' or 'learned'")
-        self.net, self.encodings, self.update, self.start_at = net, tuple(encodings), update, start
+        expect("theta_at", repr(theta_at), theta_at in ("last", "every"), "'last' or 'every'")
+        self.net, self.encodings, self.update, self.theta_at = net, tuple(encodings), update, theta_at
         self.lam_size = net.outputs // update.heads
-        self.size = net.size + (self.lam_size if start == "learned" else 0)
+        self.from_start = starts.find(start, self.lam_size)
+        self.start_at, self.size = self.from_start.name, net.size + self.from_start.size
+        self.needs_gradient = any(e.needs_gradient for e in self.encodings)
 
     def settings(self):
         return super().settings() | {
             "net": self.net, "encodings": self.encodings, "update": self.update, "start": self.start_at,
+            "theta_at": self.theta_at,
         }  # fmt: skip
 
     def init(self, rng, dtype=np.float64):
-        """Initial phi (Q,): the net's parameters, then a learned lam_0, zeros at first."""
-        return np.concatenate([self.net.init(rng, dtype), np.zeros(self.size - self.net.size, dtype)])
+        """Initial phi (Q,): the net's parameters, then what the start owns."""
+        return np.concatenate([self.net.init(rng, dtype), self.from_start.init(rng, dtype)])
 
-    def start(self, model, theta, phi, x, rng):
+    def _lam_0(self, model, theta, phi, x):
         if phi.shape != (self.size,) or self.lam_size != model.lam_size:
             raise InputError(
                 f"phi has shape {phi.shape} and lam width {model.lam_size}; {self!r} needs ({self.size},) and {self.lam_size}"
             )
-        if self.start_at == "prior":
-            return model.prior_lam(len(x), theta.dtype)
-        return np.tile(phi[self.net.size :], (len(x), 1))
+        return self.from_start.lam(model, theta, phi[self.net.size :], x)
+
+    def start(self, model, theta, phi, x, rng):
+        return self._lam_0(model, theta, phi, x)[0]
 
     def encode(self, f, evaluation):
         """The network's inputs at an evaluation, (B, inputs): each encoding, then the current estimate."""
@@ -109,21 +115,26 @@ class Iterative(InferenceMethod):
 
     def walk(self, f, phi, lam, noise):
         trunk = Trunk(self.net, phi[: self.net.size])
-        look = f.gradient if any(e.needs_gradient for e in self.encodings) else f.forward
+        look = f.gradient if self.needs_gradient else f.forward
         for noise_t in noise:
             lam = self.update.apply(lam, trunk.output(self.encode(f, look(lam, noise_t))))
             yield lam
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
         f, trunk = model.objective(theta, x, beta), Trunk(self.net, phi[: self.net.size])
-        lam = self.start(model, theta, phi, x, rng)
-        e = first = f.evaluate(lam, noise[0])
+        lam, record = self._lam_0(model, theta, phi, x)
+        look = f.gradient if self.needs_gradient or self.from_start.size else f.forward
+        e = first = look(lam, noise[0])
+        theta_bar = f.theta_sum()
         for noise_t in noise[1:]:
             output = trunk.output(self.encode(f, e))
             lam_t, lam = lam, self.update.apply(lam, output)
             e = f.evaluate(lam, noise_t)
             trunk.learn(self.update.backward(lam_t, output, e.d_lam))
+            if self.theta_at == "every":
+                theta_bar.add(e, 1 / self.steps)
+        if self.theta_at == "last":
+            theta_bar.add(e)
         d_phi = trunk.gradient() / self.steps
-        if self.start_at == "learned":
-            d_phi = np.concatenate([d_phi, first.d_lam.sum(axis=0)])
-        return e.loss, f.theta_sum().add(e).value(), d_phi
+        d_start = self.from_start.gradient(phi[self.net.size :], record, first.d_lam)
+        return e.loss, theta_bar.value(), np.concatenate([d_phi, d_start])

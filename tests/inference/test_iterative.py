@@ -22,6 +22,7 @@ from savi.inference import encodings
 from savi.inference.iterative import Data, Error, Gated, Gradient, Residual, Trunk, network
 from savi.models.discrete import Multinomial
 from savi.models.gaussian import AnalyticKL, SampledKL
+from savi.models.latent_gaussian import LatentGaussianObjective
 from savi.models.likelihoods import Bernoulli, Gaussian
 from savi.testing import arrays, assert_close, lams, problems, seeds
 
@@ -37,6 +38,7 @@ def small(
     encodings="all",
     update="gated",
     start="prior",
+    theta_at="last",
     likelihood=LIKELIHOODS[0],
     kl=AnalyticKL,
     samples=2,
@@ -48,7 +50,8 @@ def small(
     outputs = 10 if getattr(likelihood, "variance", "") == "from_z" else 5
     model = LatentGaussianModel(MLPDecoder(MLP([2, 4, outputs]), likelihood), prior=[0.3, -0.3, 0.2, 0.1], kl=kl)
     net = network(model, ENCODINGS[encodings], (6, 6), UPDATES[update])
-    method = Iterative(net, ENCODINGS[encodings], steps, samples, UPDATES[update], start)
+    start = MLP([5, 3, 4]) if start == "encoder" else start
+    method = Iterative(net, ENCODINGS[encodings], steps, samples, UPDATES[update], start, theta_at)
     x = rng.integers(0, 2, (4, 5)) if isinstance(likelihood, Bernoulli) else rng.integers(0, 4, (4, 5))
     values = {
         "theta": rng.uniform(-1, 1, model.size), "phi": rng.uniform(-0.5, 0.5, method.size), "x": x,
@@ -101,21 +104,27 @@ def updated(p, phi, lam, inputs):
 
 def judge(p):
     """(loss at lam_T (B,), d_theta, d_phi): the mean over t of the gradients through one update each."""
-    B, T = len(p.x), len(p.noise) - 1
-    learned = p.method.start_at == "learned"
-    lam = np.tile(p.phi[p.method.net.size :] if learned else p.model.prior, (B, 1))
+    B, T, own = len(p.x), len(p.noise) - 1, p.method.net.size
     loss = lambda lam, theta, noise: reference.loss(p.model, lam, theta, p.x, noise, p.beta)  # noqa: E731
+
+    def start(phi):
+        if p.method.start_at == "prior":
+            return np.tile(p.model.prior, (B, 1))
+        if p.method.start_at == "learned":
+            return anp.tile(phi[own:], (B, 1))
+        return p.method.start_at.reference(phi[own:], p.x)
+
+    lam, d_theta = start(p.phi), np.zeros(p.model.size)
     d_phi = np.zeros(p.method.size)
-    if learned:
-        d_phi[p.method.net.size :] = autograd.elementwise_grad(lambda lam: loss(lam, p.theta, p.noise[0]))(lam).sum(
-            axis=0
-        )
+    if p.method.start_at != "prior":
+        d_phi = autograd.grad(lambda phi: anp.sum(loss(start(phi), p.theta, p.noise[0])))(p.phi)
     for t in range(T):
         inputs = encoded(p, lam, p.noise[t])
         through = lambda phi: anp.sum(loss(updated(p, phi, lam, inputs), p.theta, p.noise[t + 1]))  # noqa: B023, E731
-        d_phi += autograd.grad(through)(p.phi) / T
+        d_phi = d_phi + autograd.grad(through)(p.phi) / T
         lam = updated(p, p.phi, lam, inputs)
-    d_theta = autograd.grad(lambda theta: anp.sum(loss(lam, theta, p.noise[-1])))(p.theta)
+        weight = 1 / T if p.method.theta_at == "every" else float(t == T - 1)
+        d_theta += weight * autograd.grad(lambda theta: anp.sum(loss(lam, theta, p.noise[t + 1])))(p.theta)  # noqa: B023
     return loss(lam, p.theta, p.noise[-1]), d_theta, d_phi
 
 
@@ -124,11 +133,54 @@ def check(p, rtol=1e-8):
         assert_close(a, b, rtol, 1e-12, name)
 
 
-@pytest.mark.parametrize("start", ["prior", "learned"])
+@pytest.mark.parametrize("start", ["prior", "learned", "encoder"])
 @pytest.mark.parametrize("update", UPDATES)
 @pytest.mark.parametrize("encodings", ENCODINGS)
 def test_the_gradient_is_autograds_through_one_update_at_a_time(encodings, update, start):
     check(small(encodings, update, start))
+
+
+@pytest.mark.parametrize("start", ["prior", "encoder"])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_theta_follows_the_mean_over_every_iteration_where_that_is_asked_for(start, steps):
+    check(small(start=start, theta_at="every", steps=steps))
+
+
+def test_a_model_that_keeps_its_start_learns_what_the_vae_of_that_encoder_learns():
+    """With a closed gate lam_1 is lam_0: one iteration from an encoder is the VAE, and its d_phi the encoder's."""
+    p = small("data", start="encoder", steps=1)
+    H = p.method.net.layers(p.phi[: p.method.net.size])[-1]
+    H[:-1], H[-1, 4:] = 0, 60.0  # the gate's logits: sigmoid(60) is 1 to the bit
+    loss, d_theta, d_phi = gradient(p)
+    vae = VAE(p.method.start_at, samples=2)
+    for t, part in ((1, (loss, d_theta)), (0, (None, None, d_phi[p.method.net.size :]))):
+        expected = vae.gradient(p.model, p.theta, p.phi[p.method.net.size :], p.x, beta=p.beta, noise=p.noise[[t]])
+        for a, b in zip(part, expected):
+            if a is not None:
+                assert_close(a, b, 1e-12)
+
+
+def test_where_nothing_looks_at_the_first_gradient_it_is_not_taken(monkeypatch):
+    taken, evaluate = [], LatentGaussianObjective._evaluate
+    monkeypatch.setattr(
+        LatentGaussianObjective, "_evaluate", lambda self, *a, **k: taken.append(1) or evaluate(self, *a, **k)
+    )
+    for encodings, start, passes in (
+        ("error+data", "prior", 3),
+        ("error+data", "learned", 4),
+        ("gradient", "prior", 4),
+    ):
+        taken.clear()
+        gradient(small(encodings, start=start))
+        assert len(taken) == passes
+
+
+def test_an_encoder_of_another_width_is_refused():
+    p = small()
+    with pytest.raises(InputError, match="gives 6 outputs; the update moves 4"):
+        Iterative(p.method.net, p.method.encodings, start=MLP([5, 6]))
+    with pytest.raises(InputError, match="theta_at is 'first'; expected 'last' or 'every'"):
+        Iterative(p.method.net, p.method.encodings, theta_at="first")
 
 
 @pytest.mark.parametrize("samples", [1, 3])
@@ -444,7 +496,7 @@ LINES = {
     "the loss at lam_t instead of lam_{t+1}": (Iterative._gradient, "f.evaluate(lam, noise_t)", "f.evaluate(lam_t, noise_t)"),
     "the same noise everywhere": (Iterative._gradient, "e = f.evaluate(lam, noise_t)", "e = f.evaluate(lam, noise[0])"),
     "lam_{t+1} in the gate's gradient": (Iterative._gradient, "self.update.backward(lam_t,", "self.update.backward(lam,"),
-    "theta at lam_0": (Iterative._gradient, "f.theta_sum().add(e).value()", "f.theta_sum().add(first).value()"),
+    "theta at lam_0": (Iterative._gradient, "theta_bar.add(e)\n", "theta_bar.add(first)\n"),
     "the gate's gradient is dropped": (Gated.backward, "join(d_c, d_c * g * (lam - c))", "join(d_c, 0 * d_c)"),
     "the gate's slope is dropped": (Gated.backward, "join(d_c, d_c * g * (lam - c))", "join(d_c, d_lam * (lam - c))"),
     "the candidate is not gated": (Gated.backward, "d_c = (1 - g) * d_lam", "d_c = d_lam"),
@@ -489,7 +541,7 @@ def test_autograd_catches_a_changed_line(name, monkeypatch):
         ({"steps": 0}, "steps is 0; an iterative inference model needs at least 1"),
         ({"steps": 1.5}, "steps is 1.5"),
         ({"samples": 0}, "samples is 0"),
-        ({"start": "zero"}, "start is 'zero'; expected 'prior' or 'learned'"),
+        ({"start": "zero"}, "start is 'zero'; expected 'prior', 'learned' or an encoder"),
     ],
 )
 def test_bad_settings_are_input_errors(options, message):
