@@ -45,7 +45,7 @@ class AutogradModel(Model):
     def __repr__(self):
         return f"AutogradModel({self.user_loss!r}, {self.lam_size}, {self.size}, {self.noise_size})"
 
-    def init(self, rng, dtype=numpy.float64):
+    def init(self, rng, dtype=numpy.float64, x=None):
         theta = self._init(rng) if self._init else 0.1 * rng.standard_normal(self.size)
         return numpy.asarray(theta).astype(dtype)
 

@@ -38,6 +38,13 @@ class Likelihood:
         """M, the data dimensions that O outputs give. Raises InputError where O does not fit."""
         return outputs
 
+    def start(self, x):
+        """(bias (O,) or None, eta (E,)): outputs and own parameters from which training on x (N, M) starts.
+
+        None leaves the network's last bias at zero.
+        """
+        return None, np.zeros(self.size(x.shape[-1]))
+
     def check(self, x):
         """Raises InputError unless x lies in the support."""
         raise NotImplementedError
@@ -93,8 +100,8 @@ class Decoder:
     data_dim = None
     has_tangent = has_residual = takes_probabilities = False
 
-    def init(self, rng, dtype=np.float64):
-        """Initial theta (P,)."""
+    def init(self, rng, dtype=np.float64, x=None):
+        """Initial theta (P,); x: the training data, from which a likelihood may read where to start."""
         raise NotImplementedError
 
     def check_data(self, x):
@@ -177,8 +184,8 @@ class Model:
     divisible = takes_probabilities = False
     supports = frozenset()
 
-    def init(self, rng, dtype=np.float64):
-        """Initial theta (P,)."""
+    def init(self, rng, dtype=np.float64, x=None):
+        """Initial theta (P,); x: the training data, where a model starts from what they say."""
         raise NotImplementedError
 
     def prior_lam(self, batch, dtype=np.float64):

@@ -30,10 +30,18 @@ class MLPDecoder(Decoder):
     def __repr__(self):
         return f"MLPDecoder({self.net!r}, {self.likelihood!r})"
 
-    def init(self, rng, dtype=np.float64):
-        """theta (P,): the net's initial parameters, then zeros (a log variance of 0)."""
-        own = np.zeros(self.size - self.net.size, dtype)
-        return np.concatenate([self.net.init(rng, dtype), own])
+    def init(self, rng, dtype=np.float64, x=None):
+        """theta (P,): the net's initial parameters, then zeros (a log variance of 0).
+
+        With training data x (N, M) the last bias and the likelihood's own parameters start where the data say: a
+        Gaussian's at their mean and variance.
+        """
+        theta = np.concatenate([self.net.init(rng, dtype), np.zeros(self.size - self.net.size, dtype)])
+        if x is not None:
+            bias, theta[self.net.size :] = self.likelihood.start(np.asarray(x))
+            if bias is not None:
+                self.net.layers(theta)[-1][-1] = bias
+        return theta
 
     def check_data(self, x):
         self.likelihood.check(x)
@@ -169,7 +177,7 @@ class FixedDecoder(Decoder):
     def __repr__(self):
         return f"FixedDecoder({self.decoder!r}, theta {zlib.crc32(np.asarray(self.theta, np.float32).tobytes()):08x})"
 
-    def init(self, rng, dtype=np.float64):
+    def init(self, rng, dtype=np.float64, x=None):
         """theta (0,)."""
         return np.zeros(0, dtype)
 

@@ -49,9 +49,8 @@ class LatentGaussianModel(Model):
         prior = self.prior.tolist() if self.prior.any() else None
         return {"model": repr(self), "kl": self.kl.__name__, "prior": prior}
 
-    def init(self, rng, dtype=np.float64):
-        """Initial theta (P,)."""
-        return self.decoder.init(rng, dtype)
+    def init(self, rng, dtype=np.float64, x=None):
+        return self.decoder.init(rng, dtype, x)
 
     def prior_lam(self, batch, dtype=np.float64):
         """lam of the prior, (B, 2D)."""

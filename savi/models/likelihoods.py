@@ -30,6 +30,9 @@ def sum_softplus(a):
     return np.add.reduce(np.log(factors), axis=-1)
 
 
+FLOOR = 1e-3  # of a Gaussian's variance at the start, in shares of the mean variance
+
+
 class Bernoulli(Likelihood):
     """x_m in {0, 1} (grey values in [0, 1] are taken as probabilities); out (..., M) are logits a.  [E8]"""
 
@@ -85,6 +88,18 @@ class Gaussian(Likelihood):
 
     def size(self, data_dim):
         return {"global": 1, "per_dimension": data_dim, "from_z": 0}[self.variance]
+
+    def start(self, x):
+        """The best Gaussian without latents: the data's mean, and their log variance, for each dimension or for all.
+
+        A dimension's variance is taken to be at least FLOOR of their mean: some never change in the training data.
+        """
+        mean, variance = x.mean(axis=0, dtype=float), x.var(axis=0, dtype=float)
+        overall = max(variance.mean(), np.finfo(float).tiny)
+        log_var = np.log(np.maximum(variance, FLOOR * overall))
+        if self.variance == "from_z":
+            return np.concatenate([mean, log_var]), np.zeros(0)
+        return mean, np.log([overall]) if self.variance == "global" else log_var
 
     def outputs(self, data_dim):
         return 2 * data_dim if self.variance == "from_z" else data_dim

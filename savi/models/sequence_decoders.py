@@ -43,7 +43,7 @@ class LSTMDecoder(Decoder):
         lstm = f"{self.lstm.vocabulary}, {self.lstm.embedding}, {self.lstm.hidden}, {self.latent_dim}"
         return f"LSTMDecoder({lstm}, {list(self.net.sizes[1:-1])}, {self.net.activation.name!r}, {self.z_at!r})"
 
-    def init(self, rng, dtype=np.float64):
+    def init(self, rng, dtype=np.float64, x=None):
         """theta (P,): as the LSTM and the MLP draw theirs; what joins them uniform with variance 1 / inputs."""
         theta = np.zeros(self.size, dtype)
         lstm, join, net = self.split(theta)

@@ -165,13 +165,13 @@ def test_where_nothing_looks_at_the_first_gradient_it_is_not_taken(monkeypatch):
     monkeypatch.setattr(
         LatentGaussianObjective, "_evaluate", lambda self, *a, **k: taken.append(1) or evaluate(self, *a, **k)
     )
-    for encodings, start, passes in (
+    for seen, start, passes in (
         ("error+data", "prior", 3),
         ("error+data", "learned", 4),
         ("gradient", "prior", 4),
     ):
         taken.clear()
-        gradient(small(encodings, start=start))
+        gradient(small(seen, start=start))
         assert len(taken) == passes
 
 

@@ -194,3 +194,17 @@ def test_a_wrong_theta_or_x_is_refused_with_its_numbers(theta, x, message):
 def test_a_net_with_an_odd_number_of_outputs_gives_no_mean_and_variance():
     with pytest.raises(InputError, match="the network has 3 outputs"):
         MLPDecoder(MLP([2, 3]), Gaussian("from_z"))
+
+
+@pytest.mark.parametrize("likelihood", [Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")], ids=repr)
+def test_with_training_data_the_last_bias_and_the_variances_start_where_they_say(likelihood):
+    x = np.random.default_rng(0).normal(3.0, 2.0, (40, 3))
+    decoder = MLPDecoder(MLP([2, 4, likelihood.outputs(3)]), likelihood)
+    plain, started = (decoder.init(np.random.default_rng(0), np.float32, data) for data in (None, x))
+    bias, eta = likelihood.start(x)
+    assert started.dtype == np.float32
+    assert_close(decoder.net.layers(started)[-1][-1], bias.astype(np.float32))
+    assert_close(started[decoder.net.size :], eta.astype(np.float32))
+    started[decoder.net.size :] = plain[decoder.net.size :]
+    decoder.net.layers(started)[-1][-1] = 0
+    assert np.array_equal(started, plain), "nothing else moves"

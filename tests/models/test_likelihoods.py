@@ -389,3 +389,28 @@ def test_samples_have_the_mean_and_the_variance_of_the_likelihood(likelihood):
 def test_the_logarithms_of_factorials_are_lgammas():
     x = np.array([[0, 1, 2, 3], [7, 100, 1023, 1024]])
     assert_close(log_factorial(x), [[math.lgamma(n + 1) for n in row] for row in x], rtol=1e-13)
+
+
+@EVERY_GAUSSIAN
+def test_a_gaussian_starts_as_the_best_one_without_latents(likelihood):
+    """There the likelihood of the data has no gradient: with respect to the outputs in the mean, and to eta in the sum."""
+    x = np.random.default_rng(0).normal([1.0, -2.0, 0.5], [0.3, 2.0, 1.0], (50, 3))
+    bias, eta = likelihood.start(x)
+    assert bias.shape == (likelihood.outputs(3),) and eta.shape == (likelihood.size(3),)
+    error = error_of(likelihood, np.tile(bias, (50, 1)), x, eta)
+    assert_close(error.mean(axis=0), np.zeros(len(bias)), atol=1e-12)
+    assert_close(likelihood.eta_error(error, eta).sum(axis=0), np.zeros(len(eta)), atol=1e-10)
+
+
+def test_a_dimension_that_never_changes_gets_a_share_of_the_others_variance():
+    x = np.stack([np.linspace(0, 1, 20), np.full(20, 0.25)], axis=1)
+    mean, log_var = Gaussian("per_dimension").start(x)
+    assert mean[1] == 0.25 and np.exp(log_var[1]) == pytest.approx(1e-3 * x.var(axis=0).mean())
+    _, log_var = Gaussian("global").start(np.full((5, 2), 0.5))
+    assert np.isfinite(log_var).all()
+
+
+@pytest.mark.parametrize("likelihood", DISCRETE, ids=repr)
+def test_other_likelihoods_leave_the_network_as_it_is(likelihood):
+    bias, eta = likelihood.start(np.ones((4, 3)))
+    assert bias is None and eta.shape == (0,)
