@@ -20,6 +20,7 @@ from savi.experiments.evaluation import (
     neg_elbo,
     optimum,
 )
+from savi.models.base import Model
 from savi.testing import assert_close
 
 ERRORS = 5  # standard errors that a mean may be off: by chance once in two million comparisons
@@ -180,7 +181,7 @@ def test_the_streamed_sum_neither_overflows_nor_loses_the_smaller_weights(log_we
     """Weights of any size, here given instead of computed; chunks of any length."""
     log_w, left = np.array(log_weights)[:, None], list(log_weights)
 
-    class Given:
+    class Given(Model):
         def draw_noise(self, rng, samples, batch, dtype):
             return np.zeros((samples, batch, 1))
 
