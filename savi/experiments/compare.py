@@ -65,7 +65,8 @@ def _iterative(model, task, s, words):
     update = Residual() if "residual" in words else Gated()
     net = network(model, encodings, list(reversed(s.hidden)), update, s.activation)
     for word in encoded:
-        expect(f"the {word!r} of an iterative model", f"not for {task.about}", word in task.encodings, task.encodings)
+        fits = ", ".join(task.encodings)
+        expect(f"the {word!r} of an iterative model", f"not for {task.about}", word in task.encodings, fits)
     start = "learned" if "learned" in words else "prior"
     return Iterative(net, encodings, s.iterations, s.samples, update, start)
 

@@ -21,7 +21,7 @@ STYLES = {  # method: (colour, marker, dash, label)
     "sa-vae": ("#D55E00", "D", "-", "SA-VAE"),
     "iterative": ("#009E73", "P", "-", "iterative"),
 }
-OTHERS = (("#CC79A7", "X", "-."), ("#7F7F7F", "*", ":"), ("#009E73", "P", "--"), ("#000000", "h", ":"))
+OTHERS = (("#CC79A7", "X", "-."), ("#7F7F7F", "*", ":"), ("#0072B2", "p", "--"), ("#000000", "h", ":"))
 
 
 def style(name, index=0):
@@ -71,16 +71,18 @@ def history(rows, name="valid"):
 def comparison(results):
     """Left: test -ELBO against training time. Right: test -ELBO against test-time steps ([SA] Figure 2)."""
     fig, (left, right) = figure(columns=2, width=5.2, height=4)
-    refined = []
-    for i, name in enumerate(results["settings"]["methods"]):
+    names, refined = results["settings"]["methods"], []
+    others = [name for name in names if name not in STYLES]
+    for name in names:
         curves = [curve for curve in results["curves"] if curve["method"] == name]
         if not curves:
             continue
         seconds = np.mean([[row["seconds"] for row in c["history"][1:]] for c in curves], axis=0)
         loss = np.mean([[row["test_neg_elbo"] for row in c["history"][1:]] for c in curves], axis=0)
-        left.plot(np.array(seconds), loss, **style(name, i))
+        look = style(name, others.index(name) if name in others else 0)
+        left.plot(np.array(seconds), loss, **look)
         points = np.mean([c["refinement"] for c in curves], axis=0)
-        right.plot(points[:, 0], points[:, 1], **style(name, i))
+        right.plot(points[:, 0], points[:, 1], **look)
         refined.append(points[:, 1])
     left.set(xlabel="training time (s)", ylabel="test −ELBO (nats per example)", title="while training")
     right.set(

@@ -82,15 +82,11 @@ def settings_of(task, changes):
 
     Raises InputError on a name that is no setting, and on a value that is out of its range.
     """
-    check_names(changes)
-    return Settings(task.name, **{**task.defaults, **changes})
-
-
-def check_names(changes):
-    """InputError unless every name is that of a setting which may be changed: any but `data`, which the task settles."""
+    changes = {**task.defaults, **changes}
     for name in changes:
-        if name not in NAMES[1:]:
+        if name not in NAMES[1:]:  # `data` is the task's name
             raise InputError(f"there is no setting {name!r}; expected one of {', '.join(NAMES[1:])}")
+    return Settings(task.name, **changes)
 
 
 def flag(name):

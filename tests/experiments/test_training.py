@@ -27,7 +27,7 @@ from savi import (
     SampledKL,
     hvp,
 )
-from savi.data import Dataset
+from savi.data import Dataset, binarize
 from savi.experiments import training as room
 from savi.experiments.checkpoints import load_checkpoint
 from savi.experiments.training import NonFiniteLoss, fit
@@ -320,6 +320,25 @@ def test_the_grey_values_of_a_gaussian_are_not_drawn():
     assert set(np.unique(batches)) == {np.float32(0.1), np.float32(0.9)}
 
 
+def test_a_data_set_that_prepares_its_examples_is_not_binarized_beside_that():
+    """Images that binarize themselves give, bit for bit, what grey ones give, which `fit` binarizes."""
+    grey = GREY._replace(train=GREY.train.astype(np.float32), valid=GREY.valid.astype(np.float32))
+    for dtype in (np.float32, np.float64):
+        own = short(build()[1], data=grey._replace(prepare=binarize), dtype=dtype)
+        assert_same(own, short(build()[1], data=grey, dtype=dtype))
+
+
+def test_a_data_sets_own_preparation_is_new_for_each_minibatch_and_the_same_for_a_seed():
+    def drop(x, rng):
+        return np.where(rng.random(x.shape) < 0.5, x, 0.25)
+
+    model, method = LatentGaussianModel(MLPDecoder(MLP([2, 6]), Gaussian())), VAE(MLP([6, 4]))
+    data = Dataset("ones", np.ones((16, 6)), prepare=drop)
+    runs = [np.array([x for x, _ in seen(method, "gradient", model=model, data=data)]) for _ in range(2)]
+    np.testing.assert_array_equal(*runs)
+    assert set(np.unique(runs[0])) == {0.25, 1} and (runs[0][0] != runs[0][1]).any()
+
+
 # --- the same bits --------------------------------------------------------------------------------------------------
 
 
@@ -562,6 +581,7 @@ OTHER = {
     "clip": {"clip": None},
     "dtype": {"dtype": np.float64},
     "binarize": {"data": GREY},
+    "prepare": {"data": DATA._replace(prepare=binarize)},
     "examples": {"data": DATA.train[:30]},
     "model": {"model": LatentGaussianModel(MLPDecoder(MLP([2, 6]), Bernoulli()))},
     "kl": {"model": LatentGaussianModel(decoder(), kl=SampledKL)},
