@@ -26,6 +26,7 @@ class Defaults(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def parser():
+    """The argparse parser of all commands."""
     p = argparse.ArgumentParser(
         prog="python -m savi",
         description="Semi-amortized variational inference: train and compare VAE, SVI, VAE+SVI, VAE+SVI+KL and SA-VAE.",
@@ -92,6 +93,7 @@ def _add_compare(commands):
 
 
 def run_compare(options):
+    """Exit code: 0, or 130 after Ctrl-C, when what is done has been saved."""
     from .experiments.catalogue import find
     from .experiments.compare import compare
     from .experiments.settings import NAMES, Settings
@@ -121,6 +123,7 @@ def _default_out(resume):
 
 
 def run_data(options):
+    """Print what data sets there are, or fetch one and print what happened; exit code 0."""
     from . import data
 
     if options.action == "list":
@@ -133,6 +136,7 @@ def run_data(options):
 
 
 def run_lesson(options):
+    """Print the lessons, or what there is to one, or write its notebook; exit code 0."""
     from .course import lessons
 
     if options.notebook:
@@ -145,6 +149,7 @@ def run_lesson(options):
 
 
 def run_check(options):
+    """Print which properties an exercise's functions have; exit code 0 if all, 1 if not."""
     from .course.check import check
 
     return check(options.number, options.file, options.seconds)

@@ -87,8 +87,8 @@ def find(task):
     """
     if isinstance(task, Task):
         return task
-    if task in TASKS:
-        return TASKS[task]
+    if str(task) in TASKS:
+        return TASKS[str(task)]
     path, _, name = str(task).rpartition(":")
     if not path.endswith(".py"):
         names = ", ".join(TASKS)
