@@ -5,10 +5,12 @@
 # maximum likelihood we need $\log p(x)$, a sum (or an integral) over everything that $z$ could have been. What do we
 # maximise when that sum is out of reach, and what does it cost us?
 #
-# Here the sum is within reach, on purpose: a mixture of three Gaussians, where $z$ is the number of the component. So
-# every claim can be checked against the exact answer.
+# First we look at one page of code, on which the answer stands. Then we take it apart where the sum is within reach, on
+# purpose: a mixture of three Gaussians, where $z$ is the number of the component. So every claim can be checked against
+# the exact answer.
 
 # %%
+import inspect
 import pathlib
 import sys
 
@@ -19,13 +21,83 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
 import savi
-from savi import plots, testing
+from savi import plain, plots, reference, testing
 from savi.experiments.figures import lesson
 from savi.inference.optimizers import SGD
 from savi.inference.svi import ascent
-from savi.models.reference import normal_log_density
+from savi.models.gaussian import normal_log_density
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
+
+# %% [markdown]
+# ## The whole course on one page
+#
+# `savi/plain.py` says every algorithm of this course in bare NumPy, in 120 lines. Open it beside the lessons: it is where
+# to look when you want to know what is computed. The rest of savi computes the same, only faster.
+#
+# Here $z$ is a vector of $D$ numbers, $p(z) = N(0, I)$, and $x$ is $M$ bits, with logits from a small network of $z$
+# whose parameters are `theta`. `lam` $= [\mu, \log \sigma^2]$ is a guess at $z$, the distribution
+# $q(z) = N(\mu, \sigma^2)$. A sample of it is $z = \mu + \sigma e$ with noise $e \sim N(0, I)$. The loss of one $x$ is
+#
+# $$f(\lambda, \theta, x) = KL(q(z) \,\|\, p(z)) - E_q[\log p(x \mid z)] = -\text{ELBO}. \qquad [E2]$$
+#
+# Where this formula comes from is the rest of this lesson; where its gradient comes from is lesson 2. Read it now.
+
+# %%
+for function in (plain.kl, plain.f, plain.grad_f):
+    print((inspect.getcomments(function) or "") + inspect.getsource(function))
+
+# %% [markdown]
+# Every function is pure: noise is an argument, so the same call gives the same numbers. Two examples $x$ of four bits,
+# one latent dimension, three samples:
+
+# %%
+rng = np.random.default_rng(1)
+DECODER = (1, 3, 4)  # from D = 1 through three tanh units to M = 4 logits
+net = savi.MLP(DECODER, "tanh")
+theta = rng.normal(size=net.size)
+x = np.array([[1.0, 0, 0, 1], [0, 1, 1, 1]])
+noise = rng.standard_normal((3, 2, 1))  # (S, B, D)
+lam = np.array([[0.5, -1.0], [0.0, 0.0]])  # (B, 2D); the second row is the prior itself
+
+f, d_lam, d_theta = plain.grad_f(lam, theta, x, noise, DECODER)
+print("-ELBO of the two examples, in nats:", f.round(3))
+print("its gradient with respect to lam:  ", d_lam.round(3).tolist())
+
+# %% [markdown]
+# **A check that would fail.** Two others must get the same numbers: the fast code, whose gradients were derived by hand
+# as well, and autograd, which was given nothing but the formula of the loss (`savi/models/reference.py`). Break it: multiply
+# `d_lam` by 1.001.
+
+# %%
+model = savi.LatentGaussianModel(savi.MLPDecoder(net, savi.Bernoulli()))
+fast = model.evaluate(lam, theta, x, noise)
+testing.assert_close(f, fast.loss, rtol=1e-12, name="the loss, against the fast code")
+testing.assert_close(d_lam, fast.d_lam, rtol=1e-12, name="d_lam, against the fast code")
+testing.assert_close(
+    d_theta, model.theta_gradient(lam, theta, x, noise), rtol=1e-12, name="d_theta, against the fast code"
+)
+
+
+def judge(lam, theta):
+    return anp.sum(reference.loss(model, lam, theta, x, noise))
+
+
+by_autograd = autograd.grad(judge, (0, 1))(lam, theta)
+testing.assert_close(f.sum(), judge(lam, theta), rtol=1e-12, name="the loss, against the reference")
+testing.assert_close(d_lam, by_autograd[0], rtol=1e-12, name="d_lam, against autograd")
+testing.assert_close(d_theta, by_autograd[1], rtol=1e-12, name="d_theta, against autograd")
+print("the page, the fast code and autograd agree to twelve digits")
+
+# %% [markdown]
+# What the gradient is for: a step of `lam` against it lowers the loss, so the bound rises. That is all of inference; the
+# other functions of the page differ in who takes the step.
+
+# %%
+lam_0, *_, lam_K = plain.svi(lam, theta, x, np.tile(noise, (21, 1, 1, 1)), DECODER, alpha=0.1)[3]
+start, end = (plain.f(lam, theta, x, noise, DECODER) for lam in (lam_0, lam_K))
+assert np.all(end < start), "twenty small steps against the gradient lower the loss of every example"
+print("-ELBO before and after twenty steps:", start.round(3), end.round(3))
 
 # %% [markdown]
 # ## The model
@@ -126,8 +198,10 @@ print("log p(x) = ELBO + KL, at five random models and q's")
 # %%
 posterior = log_joint(theta, x)  # as logits: they need no normalising
 direct = autograd.grad(lambda theta: anp.sum(log_evidence(theta, x)))(theta)
-testing.assert_close(-mixture.theta_grad(posterior, theta, x, NO_NOISE), direct, rtol=1e-10, name="the ELBO's gradient")
-elsewhere = -mixture.theta_grad(np.zeros((N, K)), theta, x, NO_NOISE)
+testing.assert_close(
+    -mixture.theta_gradient(posterior, theta, x, NO_NOISE), direct, rtol=1e-10, name="the ELBO's gradient"
+)
+elsewhere = -mixture.theta_gradient(np.zeros((N, K)), theta, x, NO_NOISE)
 print(f"at a uniform q the gradient is off by {np.linalg.norm(elsewhere - direct) / np.linalg.norm(direct):.0%}")
 
 # %% [markdown]
@@ -155,7 +229,7 @@ def learn(theta):
             lam = moved
             note("E")
         for _ in range(M_STEPS):
-            theta = theta + optimizer.update((), mixture.theta_grad(lam, theta, x, NO_NOISE) / N)[1]
+            theta = theta + optimizer.update((), mixture.theta_gradient(lam, theta, x, NO_NOISE) / N)[1]
             note("M")
     return rows, theta, lam
 

@@ -77,7 +77,7 @@ testing.assert_close(by_hand, by_autograd, rtol=1e-12, name="the gradient by han
 testing.assert_close(-evaluation.d_lam, by_autograd, rtol=1e-12, name="savi's gradient")
 testing.check_gradient(lambda lam: -model.loss(lam, theta, x, noise), lam, by_hand)  # and by differences
 testing.assert_close(
-    model.theta_grad(lam, theta, x, noise),
+    model.theta_gradient(lam, theta, x, noise),
     autograd.grad(lambda theta: anp.sum(reference.loss(model, lam, theta, x, noise)))(theta),
     rtol=1e-12,
     name="theta's gradient, [E13]",
@@ -97,7 +97,7 @@ for likelihood in (savi.Bernoulli(), savi.Multinomial(), savi.Gaussian("global")
         other = savi.LatentGaussianModel(savi.MLPDecoder(savi.MLP([D, 5, outputs]), likelihood), kl=kl)
         point = rng.normal(size=other.size)
         exact = autograd.grad(lambda l, t, m=other: anp.sum(reference.loss(m, l, t, x, noise)), (0, 1))(lam, point)
-        closed = other.evaluate(lam, point, x, noise).d_lam, other.theta_grad(lam, point, x, noise)
+        closed = other.evaluate(lam, point, x, noise).d_lam, other.theta_gradient(lam, point, x, noise)
         wrong = [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(closed, exact)]
         print(f"{likelihood!r:24}{kl.__name__:14}{wrong[0]:10.0e}{wrong[1]:10.0e}")
         assert max(wrong) < 1e-12

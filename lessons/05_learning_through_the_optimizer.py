@@ -150,7 +150,7 @@ print(f"final loss {loss.mean():.2f} nats per image; d theta {d_theta.shape}, d 
 
 # %%
 def unrolled(theta, phi):
-    lam = reference.mlp(encoder, phi, x)
+    lam = encoder.reference(phi, x)
     v = np.zeros((BATCH, 16))
     for k in range(STEPS):
         g = autograd.elementwise_grad(reference.loss, 1)(model, lam, theta, x, noise[k])

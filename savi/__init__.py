@@ -15,10 +15,12 @@ from .inference.iterative import Iterative
 from .inference.semi_amortized import SAVAE, VAESVI
 from .inference.svi import SVI, VariationalEM
 from .models.decoders import FixedDecoder, MLPDecoder
+from .models.discrete import Categorical, Multinomial, Poisson
 from .models.gaussian import AnalyticKL, PointMass, SampledKL
 from .models.latent_gaussian import LatentGaussianModel
-from .models.likelihoods import Bernoulli, Categorical, Gaussian, Multinomial
-from .models.sequence_decoders import LSTMDecoder, LSTMEncoder
+from .models.likelihoods import Bernoulli, Gaussian
+from .models.sequence_decoders import LSTMDecoder
+from .nets.encoders import LSTMEncoder
 from .nets.highway import HighwayMLP
 from .nets.mlp import MLP
 
@@ -26,9 +28,9 @@ __version__ = "0.1.0"
 __all__ = [
     "MLP", "SAVAE", "SVI", "VAE", "VAESVI", "AnalyticKL", "AutogradModel", "Bernoulli", "Categorical", "FixedDecoder",
     "Gaussian", "HighwayMLP", "InputError", "Iterative", "LSTMDecoder", "LSTMEncoder", "LatentGaussianModel",
-    "MLPDecoder", "Multinomial", "PointMass", "SampledKL", "Task", "VariationalEM", "compare", "data", "divergences",
-    "evaluate", "fit", "hvp", "iterative", "optimizers", "plots", "programs", "quadrature", "reference", "synthetic",
-    "testing",
+    "MLPDecoder", "Multinomial", "PointMass", "Poisson", "SampledKL", "Task", "VariationalEM", "compare", "data",
+    "divergences", "evaluate", "fit", "hvp", "iterative", "optimizers", "plots", "programs", "quadrature",
+    "reference", "synthetic", "testing",
 ]  # fmt: skip
 
 _LAZY = {  # what loads more than NumPy, or is seldom needed: the name, and the room it is, or the room:name it has there

@@ -12,9 +12,10 @@ import numpy as np
 from hypothesis import strategies as st
 
 from .models.decoders import MLPDecoder
+from .models.discrete import Multinomial, Poisson
 from .models.gaussian import AnalyticKL, SampledKL
 from .models.latent_gaussian import LatentGaussianModel
-from .models.likelihoods import Bernoulli, Gaussian, Multinomial
+from .models.likelihoods import Bernoulli, Gaussian
 from .nets.activations import ACTIVATIONS
 from .nets.mlp import MLP
 
@@ -158,21 +159,21 @@ def mlps(draw, inputs=None, outputs=None, activations=tuple(ACTIVATIONS)):
 
 
 likelihoods = st.sampled_from(
-    [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
+    [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z"), Poisson()]
 )
 """Every likelihood."""
 
 
 def observations(likelihood, batch, data_dim):
-    """Data x (B, M) in the likelihood's support: binary, counts (rows of zeros included) or real; repeated rows too."""
+    """Data x (B, M) drawn from the likelihood itself, at random outputs; repeated rows too."""
 
     def build(seed, repeat):
         rng = np.random.default_rng(seed)
-        x = {
-            "Bernoulli": lambda: (rng.random((batch, data_dim)) < 0.5).astype(float),
-            "Multinomial": lambda: rng.poisson(rng.uniform(0, 3), (batch, data_dim)).astype(float),
-            "Gaussian": lambda: rng.normal(0, 2, (batch, data_dim)),
-        }[type(likelihood).__name__]()
+        out, eta = (
+            rng.normal(0, 1.5, (batch, likelihood.outputs(data_dim))),
+            rng.normal(0, 0.5, likelihood.size(data_dim)),
+        )
+        x = likelihood.sample(out, eta, rng)
         return np.repeat(x[:1], batch, axis=0) if repeat else x
 
     return st.builds(build, seeds, st.booleans())
@@ -189,6 +190,7 @@ class Problem:
         return f"Problem({self.model!r}, kl={self.model.kl.__name__}, beta={self.beta}, shapes {shapes})"
 
     def objective(self):
+        """The model's objective at theta, x and beta."""
         return self.model.objective(self.theta, self.x, self.beta)
 
 
@@ -200,8 +202,7 @@ def problems(draw, likelihood=None, extreme=False, activations=tuple(ACTIVATIONS
     """
     B, S, D, M = (draw(sizes) for _ in range(4))
     likelihood = likelihood or draw(likelihoods)
-    outputs = 2 * M if getattr(likelihood, "variance", "") == "from_z" else M
-    decoder = MLPDecoder(draw(mlps(D, outputs, activations)), likelihood)
+    decoder = MLPDecoder(draw(mlps(D, likelihood.outputs(M), activations)), likelihood)
     prior = draw(st.none() | arrays((2 * D,), -1, 1))
     model = LatentGaussianModel(decoder, prior, draw(st.sampled_from([AnalyticKL, SampledKL])))
     return Problem(

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import pathlib
 import subprocess
 import sys
@@ -78,7 +79,7 @@ EVERY_ROOM = pytest.mark.parametrize("path", SOURCES, ids=room_of)
 
 
 def test_savi_has_its_wings_and_few_pages_beside_them():
-    assert {wing_of(path) for path in SOURCES} == set(BELOW) - {"plain"}
+    assert {wing_of(path) for path in SOURCES} == set(BELOW)
 
 
 @EVERY_ROOM
@@ -137,6 +138,28 @@ def test_rooms_need_numpy_and_the_standard_library_beside_those(path):
 )
 def test_the_order_is_checked_for_every_form_of_import(source, found):
     assert upward("models", source) == found
+
+
+def undocumented(module):
+    """Names of public functions, classes and methods that have no docstring, not even that of a base class."""
+    for name, thing in vars(module).items():
+        if name.startswith("_") or getattr(thing, "__module__", "") != module.__name__ or not callable(thing):
+            continue
+        if not inspect.getdoc(thing):
+            yield name
+        if inspect.isclass(thing):
+            for verb, member in vars(thing).items():
+                function = member.__func__ if isinstance(member, staticmethod | classmethod) else member
+                says = inspect.getdoc(getattr(thing, verb)) if inspect.isfunction(function) else True
+                if not verb.startswith("_") and not says:
+                    yield f"{name}.{verb}"
+
+
+@EVERY_ROOM
+def test_everything_public_has_a_docstring(path):
+    name = ".".join(package_of(path) + (path.stem,)).removesuffix(".__init__")
+    if wing_of(path) not in ("plain", "__main__"):  # the plain page's functions carry their box's headline above them
+        assert list(undocumented(importlib.import_module(name))) == []
 
 
 def loaded_by(statement):

@@ -1,4 +1,5 @@
-"""What the README says is so: its examples run, its table is the committed run's, and every room is named."""
+"""What the README and the book's pages say is so: their examples run, their tables are the committed runs', and what
+they name is there."""
 
 import importlib
 import json
@@ -14,49 +15,61 @@ from savi.data.images import Dataset
 from savi.experiments.compare import cells
 
 ROOT = pathlib.Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
+BOOK = ROOT / "lessons" / "book"
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))}
+PAGES = {"README.md": (ROOT / "README.md").read_text(encoding="utf-8"), **PAGES}
+README, RESULTS, SPEED = (PAGES[name] for name in ("README.md", "lessons/book/results.md", "lessons/book/speed.md"))
+EVERY_PAGE = pytest.mark.parametrize("page", PAGES)
+ROOMS = sorted(path for path in (ROOT / "savi").rglob("*.py") if path.name != "__init__.py")
+WINGS = sorted(path.parent.name for path in (ROOT / "savi").glob("*/__init__.py"))
+
+sys.path[:0] = [str(ROOT / "tests" / "benchmarks"), str(ROOT / "figures")]
+
+
+def between(text, name, argument=""):
+    """What stands between the comments <!-- name argument --> and <!-- /name -->."""
+    return re.search(rf"<!-- {name}{argument} -->\n(.*?)<!-- /{name} -->", text, re.S).group(1).strip()
+
+
+def committed(name):
+    return json.loads((ROOT / "figures" / f"{name}.json").read_text())
+
+
+# --- the examples -----------------------------------------------------------------------------------------------------
+
+EXAMPLES = {page: re.findall(r"```python\n(.*?)```", text, re.S) for page, text in PAGES.items()}
 
 
 @pytest.fixture(scope="module")
-def space():
-    """One namespace for all examples, which build on each other from top to bottom."""
-    return {}
+def spaces():
+    """(namespace, number of blocks that have run in it) of each page, whose blocks build on each other from the top."""
+    return {page: [{}, 0] for page in PAGES}
 
 
-@pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_every_example_runs(number, space, monkeypatch, capsys):
+@pytest.mark.parametrize("page, number", [(page, i) for page, codes in EXAMPLES.items() for i in range(len(codes))])
+def test_every_example_runs(page, number, spaces, monkeypatch):
     rng = np.random.default_rng(0)
     images = Dataset("glyphs", *(rng.random((n, 784), dtype=np.float32) for n in (150, 50, 150)))
     monkeypatch.setattr(savi.data, "load", lambda name: images)
-    code = EXAMPLES[number].replace("epochs=10", "epochs=1").replace("iw_samples=1000", "iw_samples=20")
-    exec(compile(code, f"README example {number + 1}", "exec"), space)
-    if "lam = method.infer" in code:
-        assert space["lam"].shape == (100, 64)
+    space, done = spaces[page]
+    for i in range(done, number + 1):  # the page's earlier blocks as well, where this test runs alone
+        code = EXAMPLES[page][i].replace("epochs=10", "epochs=1").replace("iw_samples=1000", "iw_samples=20")
+        exec(compile(code, f"{page}, example {i + 1}", "exec"), space)
+        spaces[page][1] = i + 1
+        if "lam = method.infer" in code:
+            assert space["lam"].shape == (100, 64)
+
+
+def test_the_readme_and_the_page_on_own_losses_have_examples():
+    assert len(EXAMPLES["README.md"]) >= 2
+    assert len(EXAMPLES["lessons/book/own_loss.md"]) >= 2
+
+
+# --- tables and numbers -----------------------------------------------------------------------------------------------
 
 
 def test_the_table_is_the_committed_runs():
-    results = json.loads((ROOT / "figures" / "compare.json").read_text())
-    rows = re.search(r"<!-- table -->\n(.*?)<!-- /table -->", README, re.S).group(1)
-    assert rows.strip() == markdown(results).strip()
-
-
-def test_the_speed_tables_are_the_committed_benchmarks():
-    sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
-    import steps
-
-    results = json.loads((ROOT / "figures" / "benchmark.json").read_text())
-    tables = re.search(r"<!-- speed -->\n(.*?)<!-- /speed -->", README, re.S).group(1)
-    assert tables.strip() == steps.markdown(results).strip()
-
-
-@pytest.mark.parametrize("name", re.findall(r"<!-- report (\w+) -->", README))
-def test_a_figures_report_is_of_its_committed_numbers(name):
-    sys.path.insert(0, str(ROOT / "figures"))
-    script = importlib.import_module(name)
-    report = script.report(json.loads((ROOT / "figures" / f"{name}.json").read_text()))
-    shown = re.search(rf"<!-- report {name} -->\n```\n(.*?)\n```\n<!-- /report -->", README, re.S).group(1)
-    assert [line.rstrip() for line in shown.splitlines()] == [line.rstrip() for line in report.splitlines()]
+    assert between(README, "table") == markdown(committed("compare"))
 
 
 def markdown(results):
@@ -66,15 +79,153 @@ def markdown(results):
     return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
 
 
-def test_every_room_and_every_figure_is_named():
-    for path in [*(ROOT / "savi").glob("[a-z]*.py"), *(ROOT / "figures").glob("*.py")]:
-        if path.name != "__init__.py":
-            assert path.name in README, path.name
+def test_the_sentences_under_the_table_have_its_numbers():
+    results = committed("compare")
+    rows = {row["method"]: row for row in results["rows"]}
+    refined = [rows[name] for name in ("vae+svi", "vae+svi+kl", "sa-vae")]
+    gaps, losses = ([row[key] for row in refined] for key in ("amortization_gap", "neg_elbo"))
+    assert results["settings"]["seeds"] == [0] and f"equal epochs ({results['settings']['epochs']})" in README
+    assert f"{rows['vae']['amortization_gap']:.1f} nats for the VAE" in README
+    assert f"{rows['svi']['amortization_gap']:.1f} for SVI, and {min(gaps):.1f} to {max(gaps):.1f} for" in README
+    assert f"{rows['vae']['neg_elbo'] - max(losses):.1f} nats or more" in README
+    assert f"within {max(losses) - min(losses):.1f} of each other" in README
+    times = rows["sa-vae"]["ms_per_step"] / rows["vae"]["ms_per_step"]
+    assert f"An SA-VAE step takes {times:.1f} times as long as a VAE's" in README
 
 
-def test_every_picture_and_file_it_shows_is_there():
-    for name in re.findall(r"\((figures/[^)]+)\)|`(figures/[^`]+)`", README):
-        assert (ROOT / (name[0] or name[1])).exists(), name
+def test_the_speed_tables_are_the_committed_benchmarks():
+    import steps
+
+    assert between(SPEED, "speed") == steps.markdown(committed("benchmark"))
+
+
+def test_the_opponents_of_the_sa_vae_step_are_the_committed_benchmarks():
+    import steps
+
+    results = committed("benchmark")
+    loop, best = (steps.ratios(r, "savae_step") for r in (results, fastest_first(results)))
+    lines = [
+        f"| H = {H}, B = {B}, {dtype} | {a:.2f} | {b:.2f} |" for (H, B, dtype, a, _), (*_, b, _) in zip(loop, best)
+    ]
+    means = [steps.mean([speed for *_, speed, _ in found]) for found in (loop, best)]
+    lines.append(f"| geometric mean | {means[0]:.2f} | {means[1]:.2f} |")
+    assert between(SPEED, "opponents").splitlines()[2:] == lines
+    assert f"{means[0]:.2f} times as fast in the geometric mean" in SPEED
+    assert f"Against the best of all variants it is {means[1]:.2f} times as fast" in SPEED
+    slower = [[setting[:3] for setting in found if setting[3] < 1] for found in (loop, best)]
+    assert slower == [[(64, 50, "float32"), (64, 50, "float64"), (200, 50, "float32")]] * 2  # as the page says
+
+
+def fastest_first(results):
+    """The results with each peer's fastest variant first, the one that steps.ratios takes for the peer's time."""
+    peers = ("torch", "jax")
+    return results | {"rows": sorted(results["rows"], key=lambda row: row["ms"] if row["side"] in peers else 0)}
+
+
+def test_a_peers_closed_form_counts_among_all_variants():
+    import steps
+
+    results = committed("benchmark")
+    rows = [row | {"ms": 0.01} if row["variant"] == "savae_step_byhand" else row for row in results["rows"]]
+    faster = results | {"rows": rows}
+    assert steps.ratios(faster, "savae_step") == steps.ratios(results, "savae_step")
+    assert max(speed for *_, speed, _ in steps.ratios(fastest_first(faster), "savae_step")) < 0.01
+
+
+def test_what_the_page_says_of_slower_steps_is_so():
+    import steps
+
+    found = {name: [speed for *_, speed, _ in steps.ratios(committed("benchmark"), name)] for name in steps.OPERATIONS}
+    slower = {name: sum(speed < 1 for speed in speeds) for name, speeds in found.items()}
+    assert (slower["vae_step"], slower["svi_run"], slower["importance"], slower["loss_gradient"]) == (6, 8, 8, 4)
+
+
+@pytest.mark.parametrize(
+    "page, name", [(p, n) for p, text in PAGES.items() for n in re.findall(r"<!-- report (\w+) -->", text)]
+)
+def test_a_figures_report_is_of_its_committed_numbers(page, name):
+    report = importlib.import_module(name).report(committed(name))
+    shown = between(PAGES[page], "report", f" {name}").removeprefix("```\n").removesuffix("\n```")
+    assert [line.rstrip() for line in shown.splitlines()] == [line.rstrip() for line in report.splitlines()]
+
+
+def test_the_table_of_hessian_products_is_the_committed_one():
+    errors = committed("hvp_accuracy")["at_source_r"]
+    words = {"forward": "forward difference", "central": "central difference", "complex": "complex step"}
+    words = {"exact": "exact (R-operator)", **words}
+    rows = {}
+    for what, key in (("one product", "product"), ("whole SA-VAE gradient, K = 20", "gradient")):
+        for name, word in words.items():
+            if name in errors[key]["float32"]:
+                cell = [
+                    f"{e:.0e}".replace("e-0", "e-") if e else "the truth"
+                    for e in (errors[key][d][name] for d in ("float64", "float32"))
+                ]
+                rows[f"{word}, {what}"] = cell
+    for line in between(RESULTS, "hvp").splitlines()[2:]:
+        name, *cell = line.strip("| ").split(" | ")
+        assert cell == rows[name], name
+
+
+# --- what is named is there, and what is there is named ----------------------------------------------------------------
+
+EVERYTHING = "\n".join(PAGES.values())
+
+
+def test_the_readme_has_at_most_130_lines():
+    assert len(README.splitlines()) <= 130
+
+
+@EVERY_PAGE
+def test_every_link_and_picture_leads_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if not re.match(r"https?:", target):
+            name, _, heading = target.partition("#")
+            path = (ROOT / page).parent / name if name else ROOT / page
+            assert path.exists(), target
+            assert not heading or heading in headings(path), target
+
+
+def headings(path):
+    """The names by which links lead to the headings of a page."""
+    titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.M)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+@EVERY_PAGE
+def test_every_file_it_names_is_there(page):
+    for name in set(re.findall(r"(?<![\w/.])(?:savi|figures|tests|lessons)/[\w/]*\w\.\w+", PAGES[page])):
+        if not re.search(r"NN_|\.ipynb$", name):  # a pattern; a file that a command writes
+            assert (ROOT / name).exists() or promised(ROOT / name), name
+    for name in set(re.findall(rf"(?<![\w/.])(?:{'|'.join(WINGS)})/\w+\.py", PAGES[page])):
+        assert (ROOT / "savi" / name).exists() or promised(ROOT / "savi" / name), name
+
+
+def promised(path):
+    """Whether a room that is still to come is named at its door."""
+    door = path.parent / "__init__.py"
+    return door.exists() and re.search(rf"\b{path.stem}\b", door.read_text()) is not None
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=lambda path: path.relative_to(ROOT / "savi").as_posix())
+def test_every_room_is_named(path):
+    name = path.relative_to(ROOT / "savi").as_posix()
+    unique = [room.name for room in ROOMS].count(path.name) == 1
+    assert re.search(rf"\b{name}" + rf"|(?<![\w/]){path.name}" * unique, EVERYTHING), name
+
+
+def test_every_wing_has_its_row_in_the_readme():
+    assert [wing for wing in WINGS if f"\n| `{wing}` |" not in README] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "figures").glob("*.py")), ids=lambda path: path.name)
+def test_every_figures_script_is_named(path):
+    assert f"figures/{path.name}" in RESULTS
+
+
+def test_the_index_lists_every_page():
+    listed = re.findall(r"\]\((\w+\.md)\)", PAGES["lessons/book/index.md"])
+    assert sorted(listed) == sorted(path.name for path in BOOK.glob("*.md") if path.name != "index.md")
 
 
 def test_every_public_name_is_importable():

@@ -122,9 +122,11 @@ class Here:
         self.names, self.path = names, path
 
     def begin(self):
+        """A new turn: nothing can be wrong with functions of this process, so None."""
         return None
 
     def ask(self, name, arguments):
+        """The reply, a dict, to one call of the function `name`."""
         functions = []
         question = {"call": name, "arguments": [student.encode(a, functions) for a in arguments]}
 

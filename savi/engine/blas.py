@@ -1,6 +1,7 @@
-"""Two things asked of NumPy's matrix library: one thread at a time, and products of few rows without repacking.
+"""Three things asked of NumPy's matrix library: one thread at a time, products of few rows without repacking, and
+transposed weights as products are quickest with them.
 
-Both concern OpenBLAS, which NumPy's own wheels bring; with another library, `product` is np.matmul and nothing is held.
+Both concern OpenBLAS, which NumPy's own wheels bring; with another library, `matmul` is np.matmul and nothing is held.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ UNPACKED = 1_000_000  # up to so many multiplications these kernels read both fa
 UNPACKED_OUTPUTS = 1200  # and where b is a transposed view, up to so many results
 
 
-def product(a, b, out):
+def matmul(a, b, out):
     """a b, written to `out` (rows, columns), which is returned; b may be a transposed view.
 
     OpenBLAS copies b into another order before it multiplies, which takes a fifth of the time when a has few rows, and
@@ -32,6 +33,22 @@ def product(a, b, out):
             np.matmul(a, blocks, out=_blocks(out, width, 1))
             return out
     return np.matmul(a, b, out=out)
+
+
+class Transposed:
+    """W^T (out, in) of each matrix W (in, out), for backward passes: called for each pass, it gives their list.
+
+    The first pass gets views; from the second pass on they are copies where products read their factors in order.
+    """
+
+    def __init__(self, matrices):
+        self.matrices, self.passes = [W.T for W in matrices], 0
+
+    def __call__(self):
+        self.passes += 1
+        if self.passes == 2 and not reads_in_place():
+            self.matrices = [np.ascontiguousarray(W) for W in self.matrices]
+        return self.matrices
 
 
 def _blocks(m, width, axis):

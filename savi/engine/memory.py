@@ -1,4 +1,4 @@
-"""Large arrays that are handed out again once nobody refers to them.
+"""Large arrays that are handed out again once nobody refers to them, and formulas worked out block by block.
 
 An allocation above 128 KiB is fresh pages from the system, and touching each costs a page fault, every time. `empty`
 keeps the memory of large arrays and gives it out again when the last array, view or slice of it is gone - which CPython's
@@ -14,6 +14,7 @@ import numpy as np
 SMALL = 1 << 17  # below this an allocation is cheap
 LIMIT = 1 << 29
 ALIGNMENT = 64
+BLOCK = 1 << 15  # so many numbers, and the temporaries of a formula over them, stay in a core's cache
 
 _buffers = {}  # size in bytes: buffers of that size, in use or not
 _total = 0
@@ -67,3 +68,16 @@ def clear():
     """Forget all unused buffers."""
     with _lock:
         _forget()
+
+
+def blockwise(formula, *arrays):
+    """formula(*arrays), a tuple of new arrays of the same shape: elementwise, and so worked out block by block."""
+    flat = [a.reshape(-1) for a in arrays]
+    results = None
+    for i in range(0, max(1, len(flat[0])), BLOCK):
+        rows = slice(i, i + BLOCK)
+        parts = formula(*(a[rows] for a in flat))
+        results = results or [empty(flat[0].shape, part.dtype) for part in parts]
+        for result, part in zip(results, parts):
+            result[rows] = part
+    return tuple(result.reshape(arrays[0].shape) for result in results)

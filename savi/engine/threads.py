@@ -67,7 +67,7 @@ def run(function, items, parallel=True):
 
 
 def side_by_side(function, items):
-    """[function(item) for each of items], all at the same time; as in `run`. For a batch cut in `parts`."""
+    """[function(item) for each of items], all at the same time; as in `run`. For a batch cut in `slices`."""
     helpers = _helpers() if len(items) > 1 else 0
     with blas.one_thread(), _short_turns if helpers else contextlib.nullcontext():
         others = [_submit(helpers, function, item) for item in items[1:]] if helpers else []
@@ -78,9 +78,9 @@ def side_by_side(function, items):
         return results + [part.result() for part in others]
 
 
-def product(a, b, out):
+def matmul_by_columns(a, b, out):
     """np.matmul(a, b, out=out), its columns side by side where there are threads to spare; for large products."""
-    columns = parts(b.shape[1], a.size) if _helpers() else [slice(None)]
+    columns = slices(b.shape[1], a.size) if _helpers() else [slice(None)]
     side_by_side(lambda c: np.matmul(a, b[:, c], out=out[:, c]), columns)
     return out
 
@@ -100,7 +100,7 @@ def _done(result):
     return part
 
 
-def parts(n, work):
+def slices(n, work):
     """0..n cut in slices for `run`: as many as there are threads, but none so small that threads gain nothing.
 
     work: multiplications per example between two turns of a thread at Python's lock, which is those of one pass through

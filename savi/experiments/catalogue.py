@@ -16,7 +16,8 @@ from ..data.dataset import binarize
 from ..engine.files import InputError
 from ..models.decoders import MLPDecoder
 from ..models.likelihoods import Bernoulli
-from ..models.sequence_decoders import LSTMDecoder, LSTMEncoder
+from ..models.sequence_decoders import LSTMDecoder
+from ..nets.encoders import LSTMEncoder
 from ..nets.mlp import MLP
 from .tasks import PERPLEXITY, Task, mlp_encoders
 

@@ -19,7 +19,7 @@ from ..models.decoders import FixedDecoder, MLPDecoder
 from ..models.gaussian import AnalyticKL
 from ..models.latent_gaussian import LatentGaussianModel
 from ..models.likelihoods import Bernoulli
-from ..models.sequence_decoders import LSTMEncoder
+from ..nets.encoders import LSTMEncoder
 from ..nets.highway import HighwayMLP
 from ..nets.mlp import MLP
 from . import quadrature

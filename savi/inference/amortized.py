@@ -26,25 +26,24 @@ class AmortizedMethod(AscentMethod):
         return self.encoder.init(rng, dtype)
 
     def encode(self, model, phi, x):
-        """lam_0 = enc(x; phi) (B, n), and the record from which `encoder_grad` takes d phi."""
+        """lam_0 = enc(x; phi) (B, n), and the record from which `encoder.gradient` takes d phi."""
         if phi.shape != (self.size,) or self.encoder.outputs != model.lam_size:
             raise InputError(
                 f"the encoder {self.encoder!r} has {self.size} parameters and {self.encoder.outputs} outputs; got phi of "
                 f"shape {phi.shape} and lam of width {model.lam_size}"
             )
-        record = self.encoder.record(phi, np.asarray(x).astype(phi.dtype, copy=False))
+        record = self.encoder.evaluate(phi, np.asarray(x).astype(phi.dtype, copy=False))
         return record.output.copy(), record
-
-    def encoder_grad(self, phi, record, lam_bar):
-        """(d lam_0 / d phi)^T lam_bar, (Q,)."""
-        return self.encoder.grad(phi, record, lam_bar)
 
     def start(self, model, theta, phi, x, rng):
         return self.encode(model, phi, x)[0]
 
 
 class VAE(AmortizedMethod):
-    """The variational autoencoder. steps, step_size, momentum, clip: for refinement at test time only (0 steps: none)."""
+    """The variational autoencoder; in plain NumPy: savi.plain.vae.
+
+    steps, step_size, momentum, clip: for refinement at test time only (0 steps: none).
+    """
 
     name = "vae"
 
@@ -54,7 +53,7 @@ class VAE(AmortizedMethod):
     training_steps = 0
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
-        f = model.objective(theta, x, beta, once=True)
+        f = model.objective(theta, x, beta)
         lam, record = self.encode(model, phi, x)
         final = f.evaluate(lam, noise[0])
-        return final.loss, f.theta_sum().add(final).value(), self.encoder_grad(phi, record, final.d_lam)
+        return final.loss, f.theta_sum().add(final).value(), self.encoder.gradient(phi, record, final.d_lam)

@@ -65,7 +65,7 @@ class InferenceMethod:
             noise = (e[:, rows] for e in noise)
             return last(self.walk(model.objective(theta, x[rows]), phi, lam[rows], noise), lam[rows])
 
-        rows = self._parts(model, x)
+        rows = self._slices(model, x)
         arguments = list(zip(rows, threads.tee(noise, len(rows))))
         return np.concatenate(threads.side_by_side(lambda a: part(*a), arguments))
 
@@ -89,18 +89,18 @@ class InferenceMethod:
         def part(rows):
             return self._gradient(model, theta, phi, x[rows], [e[:, rows] for e in noise], beta, rng)
 
-        loss, d_theta, d_phi = zip(*threads.side_by_side(part, self._parts(model, x)))
+        loss, d_theta, d_phi = zip(*threads.side_by_side(part, self._slices(model, x)))
         return np.concatenate(loss), _total(d_theta), _total(d_phi)
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
         """`gradient` of a part of the batch: the method itself."""
         raise NotImplementedError
 
-    def _parts(self, model, x):
+    def _slices(self, model, x):
         """The batch as slices for threads to work on."""
-        if not (self.divisible and getattr(model, "divisible", False)):
+        if not (self.divisible and model.divisible):
             return [slice(None)]
-        return threads.parts(len(x), model.work * self.samples)
+        return threads.slices(len(x), model.work * self.samples)
 
     def _noise(self, model, theta, x, rng, noise):
         """The given noise (K + 1, S, B, D), checked, or a fresh draw."""

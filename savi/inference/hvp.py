@@ -1,16 +1,17 @@
-"""Hessian-vector products five ways, one interface: (H_{lam,lam} v, H_{theta,lam} v) at the same noise.
+"""Hessian-vector products five ways, one interface: (H_{lam,lam} v, H_{theta,lam} v) at the same noise.  [SA] 3
 
     product(f, evaluation, v, method="exact") -> Product
 
-f is an objective (model.objective), evaluation one of its evaluations at lam (it fixes the noise), v is (B, 2D).
-The Hessian is block-diagonal over the examples, so one call gives every example its own product, and each example may
-have its own difference step r. No method forms a matrix, and none forms a theta-sized array per call but `autograd`.
+f is an objective, evaluation one of its evaluations at lam (it fixes the noise), v is (B, 2D); "auto" is exact where the
+model has exact products and a central difference where it has none. The Hessian is block-diagonal over the examples, so
+one call gives every example its own product, and each example may have its own difference step r. No method forms a
+matrix, and none forms a theta-sized array per call but `autograd`.
 """
 
 import numpy as np
 
 from ..engine.files import InputError
-from ..models.latent_gaussian import Evaluation, Product
+from ..models.base import Product
 
 COMPLEX_STEP = 1e-20
 
@@ -34,42 +35,35 @@ def central_difference(f, evaluation, v, r=1e-4):
 
 def complex_step(f, evaluation, v, r=COMPLEX_STEP):
     """Im grad f(lam + i r v) / r: exact to rounding, as nothing is subtracted. Needs closed forms in complex numbers."""
-    if not isinstance(evaluation, Evaluation):
+    if "complex" not in f.supports:
         raise InputError("the complex step needs closed forms that take complex numbers; an AutogradModel has none")
-    moved = f.gradient(evaluation.lam + 1j * r * v, evaluation.noise)
-    if not _has_tangent(f):  # no tangent record to hold the sum's terms: the sum is taken when its weights are known
-
-        def theta(weight):
-            total = f.theta_sum(moved.d_lam.dtype).add(moved, weight).value()
-            return (total.imag / r).astype(f.theta.dtype)
-
-        return Product(moved.d_lam.imag / r, [(theta, None, 1.0)])
-    record, dot = evaluation.record, evaluation.record.block.tangent_record(evaluation.record.slot)
-    for part, moved_part in zip(dot.inputs + dot.deltas, moved.record.inputs + moved.record.deltas):
-        np.divide(moved_part.imag, r, out=part)
-    return Product(moved.d_lam.imag / r, [(record, dot, 1.0)])
+    return f.imaginary(evaluation, f.gradient(evaluation.lam + 1j * r * v, evaluation.noise), r)
 
 
 def exact(f, evaluation, v):
     """The R-operator through the closed forms (a tangent forward and a tangent backward pass); Pearlmutter 1994.
 
-    A decoder of yours that has no `tangent` gets central differences instead.
+    Raises InputError where a decoder of yours has no `tangent`.
     """
-    if isinstance(evaluation, Evaluation) and not _has_tangent(f):
-        return central_difference(f, evaluation, v, r=scaled_step(1e-5))
+    if "tangent" not in f.supports:
+        raise InputError(
+            f'{f.model!r} has no tangent, which hvp="exact" needs; expected "auto", "central" or "forward"'
+        )
     return f.hvp(evaluation, v)
+
+
+def auto(f, evaluation, v):
+    """`exact` where the model has it, else a central difference with r = 1e-5 scaled by the lengths of lam and v."""
+    if "tangent" in f.supports:
+        return f.hvp(evaluation, v)
+    return central_difference(f, evaluation, v, r=scaled_step(1e-5))
 
 
 def autograd(f, evaluation, v):
     """The reference loss, differentiated twice by autograd: the slow judge of the others."""
-    if not isinstance(evaluation, Evaluation):
-        return f.hvp(evaluation, v)
-    from ..models import reference
+    from ..models.reference import product_by
 
-    def loss(lam, theta):
-        return reference.loss(f.model, lam, theta, f.x, evaluation.noise, f.beta)
-
-    return reference.product_by(loss, evaluation.lam, f.theta, v)
+    return product_by(lambda lam, theta: f.reference(lam, theta, evaluation.noise), evaluation.lam, f.theta, v)
 
 
 METHODS = {
@@ -77,6 +71,7 @@ METHODS = {
     "central": central_difference,
     "complex": complex_step,
     "exact": exact,
+    "auto": auto,
     "autograd": autograd,
 }
 
@@ -109,10 +104,6 @@ def scaled_step(r):
     return step
 
 
-def _has_tangent(f):
-    return not hasattr(f, "given_x") or getattr(f.given_x, "tangent", None) is not None
-
-
 def _per_example(r, lam, v):
     """r as a number or a column (B, 1), in the precision of lam."""
     r = r(lam, v) if callable(r) else r
@@ -125,4 +116,4 @@ def _weight(w):
 
 def _difference(plus, minus, weight):
     """Terms of a weighted difference of two evaluations' theta-gradients."""
-    return [(part, dot, w * sign * weight) for e, sign in ((plus, 1.0), (minus, -1.0)) for part, dot, w in e.terms]
+    return [term.times(sign * weight) for e, sign in ((plus, 1.0), (minus, -1.0)) for term in e.terms]

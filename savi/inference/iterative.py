@@ -16,132 +16,12 @@ iteration this is the VAE ([LI] 4.2).
 import numpy as np
 
 from ..engine.files import InputError
-from ..models.gaussian import join
-from ..nets.activations import sigmoid
+from ..engine.records import ParamSum, Records
 from ..nets.highway import HighwayMLP
-from ..nets.mlp import ROWS_PER_BLOCK, ParamSum
 from .base import InferenceMethod
+from .encodings import ENCODINGS, Data, Error, Estimate, Gated, Gradient, Residual
 
-# --- encodings: each knows its size and its contents ---------------------------------------------------------------------
-
-
-class Gradient:
-    """[alpha log(|g| + eps), sign(g)] for every entry g of grad_lam ELBO, (B, 4D).  [LI] B.1"""
-
-    needs_gradient = True
-
-    def __init__(self, alpha=0.1, eps=1e-5):
-        self.alpha, self.eps = float(alpha), float(eps)
-
-    def __repr__(self):
-        return f"Gradient({self.alpha}, {self.eps})"
-
-    def size(self, model):
-        return 2 * model.lam_size
-
-    def contents(self, f, evaluation):
-        g = -evaluation.d_lam
-        return np.concatenate([self.alpha * np.log(np.abs(g) + self.eps), np.sign(g)], axis=1)
-
-
-class Error:
-    """[e_x, e_z] = [x - E[x|z], z - mu_p], means over the noise samples, (B, M + D); no decoder Jacobian.  [LI] 4.1, B.1"""
-
-    needs_gradient = False
-
-    def __repr__(self):
-        return "Error()"
-
-    def size(self, model):
-        return _decoder(model, self).data_dim + model.latent_dim
-
-    def contents(self, f, evaluation):
-        return np.concatenate(f.errors(evaluation), axis=1)
-
-
-class Data:
-    """x (B, M)."""
-
-    needs_gradient = False
-
-    def __repr__(self):
-        return "Data()"
-
-    def size(self, model):
-        return _decoder(model, self).data_dim
-
-    def contents(self, f, evaluation):
-        return f.x
-
-
-class Estimate:
-    """The current lam (B, 2D): always encoded, after the others."""
-
-    needs_gradient = False
-
-    def size(self, model):
-        return model.lam_size
-
-    def contents(self, f, evaluation):
-        return evaluation.lam
-
-
-ENCODINGS = {"gradient": Gradient, "error": Error, "data": Data}
-
-
-def _decoder(model, encoding):
-    if getattr(getattr(model, "decoder", None), "data_dim", None) is None:
-        raise InputError(
-            f"the encoding {encoding!r} needs a decoder of vectors x (B, M); an AutogradModel or sequences have Gradient() alone"
-        )
-    return model.decoder
-
-
-# --- updates: lam_{t+1} from lam_t and the network's output ---------------------------------------------------------------
-
-
-class Gated:
-    """lam_{t+1} = g lam_t + (1 - g) c, output = [c, logits of g] (B, 4D): two heads for mu and log_var each.  [LI] eq. 62"""
-
-    heads = 2
-
-    def __repr__(self):
-        return "Gated()"
-
-    def apply(self, lam, output):
-        c, g = _heads(output)
-        g = sigmoid(g)
-        return g * lam + (1 - g) * c
-
-    def backward(self, lam, output, d_lam):
-        """d output (B, 4D) from the gradient with respect to lam_{t+1} (B, 2D), lam_t held fixed."""
-        c, g = _heads(output)
-        g = sigmoid(g)
-        d_c = (1 - g) * d_lam
-        return join(d_c, d_c * g * (lam - c))
-
-
-class Residual:
-    """lam_{t+1} = lam_t + c, output = c (B, 2D): the update of Andrychowicz et al. 2016, the alternative of [LI] B.2."""
-
-    heads = 1
-
-    def __repr__(self):
-        return "Residual()"
-
-    def apply(self, lam, output):
-        return lam + output
-
-    def backward(self, lam, output, d_lam):
-        return d_lam
-
-
-def _heads(output):
-    n = output.shape[1] // 2
-    return output[:, :n], output[:, n:]
-
-
-# --- the method ----------------------------------------------------------------------------------------------------------
+__all__ = ["ENCODINGS", "Data", "Error", "Estimate", "Gated", "Gradient", "Iterative", "Residual", "Trunk", "network"]
 
 
 def network(model, encodings, hidden=(512, 512), update=Gated(), activation="elu"):  # noqa: B008
@@ -160,24 +40,22 @@ class Trunk:
     def __init__(self, net, params):
         self.net, self.layers = net, net.layers(params)
         self.transposed = net.transposed(self.layers)
-        self.sum, self._block = ParamSum(net, params.dtype), None
+        self.sum, self.records = ParamSum(net, params.dtype), Records(net.shapes, held=None)
 
     def output(self, inputs):
         """The output (B, outputs) for inputs (B, inputs)."""
-        if self._block is None or self._block.used == self._block.slots:  # a few steps' room, however many there are
-            slots = max(1, ROWS_PER_BLOCK // len(inputs))
-            self._block = self.net.block(len(inputs), inputs.dtype, slots)
-        self._record = self._block.next_record()
+        self._record = self.records.next(len(inputs), inputs.dtype)
         self._record.x[...] = inputs
         return self.net.forward(self.layers, self._record)
 
     def learn(self, d_output):
         """Add the gradient of the latest output's step."""
         self._record.output[...] = d_output
-        self.net.complete(self.transposed, self._record)
+        self.net.complete(self.transposed(), self._record)
         self.sum.add(self._record)
 
     def gradient(self):
+        """The sum (size,) of all that was learned."""
         return self.sum.value()
 
 
@@ -187,7 +65,7 @@ class Iterative(InferenceMethod):
     net: a network from the encodings to the update's outputs, for example `network(model, encodings)`. encodings: any of
     Gradient(), Error(), Data(), or objects like them. steps: T iterations in training. samples: S noise samples in each;
     with one, log and sign amplify the noise of a gradient, ten do much better. update: Gated() or Residual().
-    start: "prior" or "learned", a constant that is part of phi.
+    start: "prior" or "learned", a constant that is part of phi. In plain NumPy: savi.plain.iterative.
     """
 
     name = "iterative"
@@ -199,7 +77,7 @@ class Iterative(InferenceMethod):
         if start not in ("prior", "learned"):
             raise InputError(f"start is {start!r}; expected 'prior' or 'learned'")
         self.net, self.encodings, self.update, self.start_at = net, tuple(encodings), update, start
-        self.lam_size = net.sizes[-1] // update.heads
+        self.lam_size = net.outputs // update.heads
         self.size = net.size + (self.lam_size if start == "learned" else 0)
 
     def settings(self):
@@ -223,15 +101,15 @@ class Iterative(InferenceMethod):
     def encode(self, f, evaluation):
         """The network's inputs at an evaluation, (B, inputs): each encoding, then the current estimate."""
         inputs = np.concatenate([e.contents(f, evaluation) for e in (*self.encodings, Estimate())], axis=1)
-        if inputs.shape[1] != self.net.sizes[0]:
+        if inputs.shape[1] != self.net.inputs:
             raise InputError(
-                f"the encodings {self.encodings} give {inputs.shape[1]} inputs; {self.net!r} takes {self.net.sizes[0]}"
+                f"the encodings {self.encodings} give {inputs.shape[1]} inputs; {self.net!r} takes {self.net.inputs}"
             )
         return inputs
 
     def walk(self, f, phi, lam, noise):
         trunk = Trunk(self.net, phi[: self.net.size])
-        look = f.gradient if any(e.needs_gradient for e in self.encodings) else f.glance
+        look = f.gradient if any(e.needs_gradient for e in self.encodings) else f.forward
         for noise_t in noise:
             lam = self.update.apply(lam, trunk.output(self.encode(f, look(lam, noise_t))))
             yield lam

@@ -9,22 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine.memory import empty
-
-BLOCK = 1 << 15  # so many numbers, and the temporaries of a formula over them, stay in a core's cache
-
-
-def blockwise(formula, *arrays):
-    """formula(*arrays), a tuple of new arrays of the same shape: elementwise, and so worked out block by block."""
-    flat = [a.reshape(-1) for a in arrays]
-    results = None
-    for i in range(0, max(1, len(flat[0])), BLOCK):
-        rows = slice(i, i + BLOCK)
-        parts = formula(*(a[rows] for a in flat))
-        results = results or [empty(flat[0].shape, part.dtype) for part in parts]
-        for result, part in zip(results, parts):
-            result[rows] = part
-    return tuple(result.reshape(arrays[0].shape) for result in results)
+from ..engine.memory import blockwise
 
 
 class SGD(NamedTuple):
@@ -33,9 +18,11 @@ class SGD(NamedTuple):
     step_size: float = 0.01
 
     def init(self, params):
+        """The state before the first step, for parameters of that shape."""
         return ()
 
     def update(self, state, g):
+        """(state, step) after the gradient g, shaped like the parameters."""
         return state, -self.step_size * g
 
 
@@ -46,9 +33,11 @@ class Momentum(NamedTuple):
     momentum: float = 0.9
 
     def init(self, params):
+        """The state before the first step, for parameters of that shape."""
         return (np.zeros_like(params),)
 
     def update(self, state, g):
+        """(state, step) after the gradient g, shaped like the parameters."""
         v = self.momentum * state[0] - g
         return (v,), self.step_size * v
 
@@ -61,9 +50,12 @@ class RMSProp(NamedTuple):
     eps: float = 1e-8
 
     def init(self, params):
+        """The state before the first step, for parameters of that shape."""
         return (np.zeros_like(params),)
 
     def update(self, state, g):
+        """(state, step) after the gradient g, shaped like the parameters."""
+
         def formula(s, g):
             s = self.rho * s + (1 - self.rho) * g * g
             return s, -self.step_size * g / (np.sqrt(s) + self.eps)
@@ -81,9 +73,11 @@ class Adam(NamedTuple):
     eps: float = 1e-8
 
     def init(self, params):
+        """The state before the first step, for parameters of that shape."""
         return np.zeros_like(params), np.zeros_like(params), 0
 
     def update(self, state, g):
+        """(state, step) after the gradient g, shaped like the parameters."""
         t = int(state[2]) + 1
         rate, unbias = self.step_size / (1 - self.beta_1**t), 1 / (1 - self.beta_2**t)
 

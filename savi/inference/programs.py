@@ -25,7 +25,6 @@ from autograd.tracer import getval
 
 from ..engine.files import expect
 from ..models.gaussian import LOG_2PI
-from ..models.reference import mlp
 
 
 class Trace:
@@ -157,15 +156,18 @@ def _broadcast(a, shape):
 
 
 def normal_log_density(x, mu, log_var):
+    """log N(x; mu, exp(log_var)) entry by entry, shapes broadcast; nats, differentiable."""
     return -0.5 * (LOG_2PI + log_var + (x - mu) ** 2 * np.exp(-log_var))
 
 
 def log_sum_exp(a):
+    """log sum exp(a) over the last axis, without overflow, differentiable."""
     largest = numpy.max(getval(a), axis=-1)
     return largest + np.log(np.sum(np.exp(a - largest[..., None]), axis=-1))
 
 
 def log_softmax(a):
+    """Log probabilities of logits a (..., K), differentiable."""
     return a - log_sum_exp(a)[..., None]
 
 
@@ -220,6 +222,7 @@ class Networks:
             self.size += net.size
 
     def init(self, rng):
+        """Initial phi (size,)."""
         return numpy.concatenate([net.init(rng) for net in self.nets.values()])
 
     def __call__(self, phi, name, *inputs):
@@ -228,9 +231,9 @@ class Networks:
         net, shape = self.nets[name], numpy.shape(getval(phi))
         expect("phi", f"of shape {shape}", shape == (self.size,), f"({self.size},) for these networks")
         n = len(inputs)
-        expect(f"the network of site {name!r}", f"given {n} inputs", n == net.sizes[0], f"{net.sizes[0]} for {net!r}")
+        expect(f"the network of site {name!r}", f"given {n} inputs", n == net.inputs, f"{net.inputs} for {net!r}")
         zeros = numpy.zeros(shape_of(*inputs))
-        return mlp(net, phi[self.slices[name]], np.stack([a + zeros for a in inputs], axis=-1))
+        return net.reference(phi[self.slices[name]], np.stack([a + zeros for a in inputs], axis=-1))
 
     def normal(self, t, phi, name, *inputs):
         """A normal draw at a site, [mu, log_var] from its network."""

@@ -22,7 +22,7 @@ step that is differentiated is the clipped one.
 import numpy as np
 
 from .amortized import AmortizedMethod
-from .hvp import central_difference, complex_step, exact, find, forward_difference
+from .hvp import METHODS, autograd, exact, find
 from .svi import ascend, clipped_vjp
 
 
@@ -31,7 +31,9 @@ def algorithm_1(f, lam_0, noise, step_size, momentum=0.0, clip=None, product=exa
 
     f: an objective; noise: K + 1 arrays (S, B, D), K steps and the final loss; product: one of hvp.METHODS' functions.
     theta_bar is summed by blocks of records: one matrix product per layer and block, no array of theta's size per step.
+    In plain NumPy, line by line: savi.plain.sa_vae.
     """
+    f.reserve(len(noise))
     trace = []
     lam_K = ascend(f, lam_0, noise[:-1], step_size, momentum, clip, trace)
     final = f.evaluate(lam_K, noise[-1])
@@ -49,7 +51,7 @@ def algorithm_1(f, lam_0, noise, step_size, momentum=0.0, clip=None, product=exa
 class SAVAE(AmortizedMethod):
     """The semi-amortized VAE: the gradient of the final loss flows through all K steps to theta and phi.
 
-    hvp: how H v is formed, a name in hvp.METHODS or a function of (f, evaluation, v).
+    hvp: how H v is formed, a name in hvp.METHODS or a function of (f, evaluation, v). In plain NumPy: savi.plain.sa_vae.
     """
 
     name = "sa-vae"
@@ -57,23 +59,23 @@ class SAVAE(AmortizedMethod):
     def __init__(self, encoder, steps=20, step_size=0.05, momentum=0.5, clip=None, samples=1, hvp="exact"):
         super().__init__(encoder, steps, step_size, momentum, clip, samples)
         self.product = find(hvp)
-        self.divisible = self.product in (exact, forward_difference, central_difference, complex_step)  # not autograd
+        self.divisible = self.product in METHODS.values() and self.product is not autograd  # known to bear threads
 
     def settings(self):
         return super().settings() | {"hvp": getattr(self.product, "__name__", self.product)}
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
-        f = model.objective(theta, x, beta, keep=self.steps + 1)
+        f = model.objective(theta, x, beta)
         lam_0, record = self.encode(model, phi, x)
         loss, d_theta, lam_bar = algorithm_1(f, lam_0, noise, *self.inner(lam_0), self.product)
-        return loss, d_theta, self.encoder_grad(phi, record, lam_bar)
+        return loss, d_theta, self.encoder.gradient(phi, record, lam_bar)
 
 
 class VAESVI(AmortizedMethod):
     """VAE+SVI: the same forward pass, but nothing flows through the steps.
 
     theta follows f at lam_K. phi follows f at lam_0 (kl=False), or KL(q(z; lam_0) || q(z; lam_K)) with lam_K held fixed
-    (kl=True, VAE+SVI+KL).
+    (kl=True, VAE+SVI+KL). In plain NumPy: savi.plain.vae_svi.
     """
 
     def __init__(self, encoder, steps=20, step_size=0.05, momentum=0.5, clip=None, samples=1, kl=False):
@@ -92,4 +94,4 @@ class VAESVI(AmortizedMethod):
             d_lam_0 = model.posterior_kl(lam_0, lam_K)[1]
         else:
             d_lam_0 = f.gradient(lam_0, noise[0]).d_lam
-        return final.loss, f.theta_sum().add(final).value(), self.encoder_grad(phi, record, d_lam_0)
+        return final.loss, f.theta_sum().add(final).value(), self.encoder.gradient(phi, record, d_lam_0)

@@ -38,11 +38,11 @@ def _shrink(g, clip):
 
 
 def ascent(f, lam, noise, step_size, momentum=0.0, clip=None, trace=None):
-    """Yields lam_1, lam_2, ..., after one step of SVI for each entry of `noise`; f is an objective (model.objective).
+    """Yields lam_1, lam_2, ..., after one step of SVI for each entry of `noise`; f is an objective.
 
     lam (B, n); noise: K arrays (S, B, D), an array (K, S, B, D) or a generator of such. step_size alpha: per example, a
     number or one per entry of lam (n,). momentum gamma. clip: largest norm of an example's gradient.
-    trace: a list that receives each step's evaluation, for those who differentiate the loop.
+    trace: a list that receives each step's evaluation, for those who differentiate the loop. In plain NumPy: savi.plain.svi.
     """
     v = np.zeros_like(lam)
     for noise_k in noise:
@@ -94,6 +94,7 @@ class SVI(AscentMethod):
     """SVI: K steps from the prior, from zero or from a random point; there is no phi.
 
     start: "prior" (the prior's lam), "zero", or "random" (0.1 * standard normal, as the sources' code draws it).
+    In plain NumPy: savi.plain.svi.
     """
 
     name = "svi"

@@ -5,7 +5,7 @@ import autograd.numpy as np
 import numpy
 
 from ..engine.files import InputError
-from .base import Model
+from .base import Model, Objective, VectorTerm
 from .reference import product_by
 
 
@@ -38,7 +38,12 @@ class AutogradModel(Model):
         self.prior = numpy.zeros(lam_size) if prior is None else numpy.asarray(prior, dtype=float)
         if self.prior.shape != (lam_size,):
             raise InputError(f"prior has shape {self.prior.shape}; lam_size {lam_size} needs ({lam_size},)")
-        self._init, self._parts, self._posterior_kl, self._log_weights = init, parts, posterior_kl, log_weights
+        self._init, self.user_parts, self.user_kl, self.user_log_weights = init, parts, posterior_kl, log_weights
+        optional = {"parts": parts, "posterior_kl": posterior_kl, "log_weights": log_weights}
+        self.supports = frozenset({"tangent"} | {verb for verb, function in optional.items() if function})
+
+    def __repr__(self):
+        return f"AutogradModel({self.user_loss!r}, {self.lam_size}, {self.size}, {self.noise_size})"
 
     def init(self, rng, dtype=numpy.float64):
         theta = self._init(rng) if self._init else 0.1 * rng.standard_normal(self.size)
@@ -50,97 +55,88 @@ class AutogradModel(Model):
     def draw_noise(self, rng, samples, batch, dtype=numpy.float64):
         return rng.standard_normal((samples, batch, self.noise_size), dtype=dtype)
 
-    def objective(self, theta, x, beta=1.0, keep=1, once=False):
+    def objective(self, theta, x, beta=1.0):
         if theta.shape != (self.size,):
             raise InputError(f"theta has shape {theta.shape}; this model needs ({self.size},)")
-        return AutogradObjective(lambda lam, theta, noise: self.user_loss(lam, theta, x, noise, beta), theta, x, self)
-
-    def loss(self, lam, theta, x, noise, beta=1.0):
-        return self.objective(theta, x, beta).loss(lam, theta, noise)
-
-    def evaluate(self, lam, theta, x, noise, beta=1.0):
-        return self.objective(theta, x, beta).evaluate(lam, noise)
-
-    def theta_grad(self, lam, theta, x, noise, beta=1.0):
-        f = self.objective(theta, x, beta)
-        return f.theta_sum().add(f.gradient(lam, noise)).value()
-
-    def parts(self, lam, theta, x, noise):
-        if self._parts is None:  # nothing is known but the sum
-            loss = self.loss(lam, theta, x, noise)
-            return loss, numpy.full_like(loss, numpy.nan)
-        return self._parts(lam, theta, x, noise)
+        return AutogradObjective(self, theta, x, beta)
 
     def posterior_kl(self, lam, target):
-        kl = self._required(self._posterior_kl, "posterior_kl", "VAE+SVI+KL")
-        return kl(lam, target), autograd.elementwise_grad(kl)(lam, target)
+        if self.user_kl is None:
+            raise self.missing("posterior_kl", "VAE+SVI+KL")
+        return self.user_kl(lam, target), autograd.elementwise_grad(self.user_kl)(lam, target)
 
-    def log_weights(self, lam, theta, x, noise):
-        return self._required(self._log_weights, "log_weights", "the importance-weighted estimate")(
-            lam, theta, x, noise
-        )
-
-    @staticmethod
-    def _required(function, name, user):
-        if function is None:
-            raise InputError(f"this AutogradModel was made without {name}; {user} needs it")
-        return function
+    def missing(self, verb, user):
+        return InputError(f"this AutogradModel was made without {verb}; {user} needs it")
 
 
 class AutogradEvaluation:
     """loss (B,) and d_lam (B, lam_size) of one evaluation; theta's gradient is taken when it is asked for."""
 
-    def __init__(self, lam, noise, loss, d_lam, theta_grad):
-        self.lam, self.noise, self.loss, self.d_lam, self.theta_grad = lam, noise, loss, d_lam, theta_grad
-
-    @property
-    def terms(self):
-        return [(self.theta_grad, None, 1.0)]
+    def __init__(self, lam, noise, loss, d_lam, theta_gradient):
+        self.lam, self.noise, self.loss, self.d_lam = lam, noise, loss, d_lam
+        self.terms = [VectorTerm(theta_gradient)]
 
 
-class AutogradObjective:
-    """The verbs of model.Objective for a loss (lam, theta, noise) -> (B,) in autograd.numpy."""
+class AutogradObjective(Objective):
+    """f for a user's loss, differentiated by autograd."""
 
-    def __init__(self, loss, theta, x, model):
-        self.user_loss, self.theta, self.x, self.batch, self.model = loss, theta, x, len(x), model
-
-    def loss(self, lam, theta, noise):
-        if numpy.shape(lam) != (self.batch, self.model.lam_size):
-            raise InputError(f"lam has shape {numpy.shape(lam)}; expected ({self.batch}, {self.model.lam_size})")
-        value = self.user_loss(lam, theta, noise)
-        if np.shape(value) != (self.batch,):
-            raise InputError(f"the loss has shape {np.shape(value)}; expected one value per example, ({self.batch},)")
+    def reference(self, lam, theta, noise):
+        if numpy.shape(lam) != (len(self.x), self.model.lam_size):
+            raise InputError(f"lam has shape {numpy.shape(lam)}; expected ({len(self.x)}, {self.model.lam_size})")
+        value = self.model.user_loss(lam, theta, self.x, noise, self.beta)
+        if np.shape(value) != (len(self.x),):
+            raise InputError(f"the loss has shape {np.shape(value)}; expected one value per example, ({len(self.x)},)")
         return value
 
+    def loss(self, lam, noise):
+        return self.reference(lam, self.theta, noise)
+
     def evaluate(self, lam, noise):
-        vjp, value = autograd.make_vjp(lambda lam: self.loss(lam, self.theta, noise))(lam)
+        vjp, value = autograd.make_vjp(lambda lam: self.reference(lam, self.theta, noise))(lam)
 
-        def theta_grad(weight):
-            return autograd.grad(lambda theta: np.sum(weight * self.loss(lam, theta, noise)))(self.theta)
+        def theta_gradient(weight):
+            return autograd.grad(lambda theta: np.sum(weight * self.reference(lam, theta, noise)))(self.theta)
 
-        return AutogradEvaluation(lam, noise, value, vjp(numpy.ones_like(value)), theta_grad)
-
-    gradient = evaluate
+        return AutogradEvaluation(lam, noise, value, vjp(numpy.ones_like(value)), theta_gradient)
 
     def hvp(self, evaluation, v):
         """(H_{lam,lam} v, H_{theta,lam} v), exactly."""
-        loss = lambda lam, theta: self.loss(lam, theta, evaluation.noise)  # noqa: E731
-        return product_by(loss, evaluation.lam, self.theta, v)
+        return product_by(
+            lambda lam, theta: self.reference(lam, theta, evaluation.noise), evaluation.lam, self.theta, v
+        )
 
-    def theta_sum(self):
+    def theta_sum(self, dtype=None):
         return AutogradThetaSum(self.theta)
+
+    def parts(self, lam, noise):
+        """(reconstruction, KL), each (B,); where the model has no parts, the loss and NaN."""
+        if self.model.user_parts is None:
+            loss = self.loss(lam, noise)
+            return loss, numpy.full_like(loss, numpy.nan)
+        return self.model.user_parts(lam, self.theta, self.x, noise)
+
+    def log_weights(self, lam, noise):
+        if self.model.user_log_weights is None:
+            raise self.model.missing("log_weights", "the importance-weighted estimate")
+        return self.model.user_log_weights(lam, self.theta, self.x, noise)
 
 
 class AutogradThetaSum:
-    """The verbs of model.ThetaSum, by adding vectors (P,)."""
+    """The verbs of ThetaSum, by adding vectors (P,)."""
 
     def __init__(self, theta):
         self.total = numpy.zeros_like(theta)
 
-    def add(self, term, weight=1.0):
-        for theta_grad, _, w in term.terms:  # a function of the weights
-            self.total += theta_grad(w * weight)
+    def add(self, item, weight=1.0):
+        """+ weight * item, as latent_gaussian.ThetaSum."""
+        for term in item.terms:
+            term.add_to(self, weight)
         return self
 
+    def add_vector(self, vector):
+        """+ vector (P,)."""
+        self.total += vector
+
     def value(self):
+        """The sum (P,)."""
         return self.total

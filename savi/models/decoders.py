@@ -1,14 +1,7 @@
-"""A decoder: net + likelihood = p(x | z; theta), at fixed theta and x a function of z.
+"""Decoders of vectors x (B, M): net + likelihood = p(x | z; theta).  [E11], [E13]
 
-    decoder.given(theta, x) -> p
-    p.forward(z)             an evaluation at z (S, B, D); p.log_px(record) is log p(x | z), (S, B), before backward
-    p.backward(record)       d log p(x | z) / dz = J^T e_x, (S, B, D); completes the record
-    p.samples(record)        S
-    p.residual(record)       x - E[x | z], (S, B, M): e_x in data space; instead of backward, or after it
-    p.tangent(record, z_dot)   R{backward} (S, B, D) and the tangent record that theta's Hessian product needs
-    p.param_sum()            a sum of gradients of log p(x | z) with respect to theta, over any number of records
-`given` does once what does not depend on z, and owns the memory in which the records of an inner loop lie side by side.
-theta is the net's parameters, then the likelihood's own (a Gaussian's log variance).
+theta is the net's parameters, then the likelihood's own (a Gaussian's log variance). `given` does once what does not
+depend on z, and owns the memory in which the records of an inner loop lie side by side.
 """
 
 import zlib
@@ -16,20 +9,23 @@ import zlib
 import numpy as np
 
 from ..engine.files import InputError
-from ..nets.mlp import ROWS_PER_BLOCK, ParamSum
+from ..engine.records import ParamSum, Records
+from .base import Decoder, Given
 
 
-class MLPDecoder:
+class MLPDecoder(Decoder):
     """p(x | z; theta) = likelihood(x; net(z)).
 
-    net: an MLP from D latent dimensions to the likelihood's outputs. likelihood: Bernoulli(), Gaussian(...), Multinomial().
+    net: a Net from D latent dimensions to the likelihood's outputs. likelihood: Bernoulli(), Gaussian(...), Multinomial().
     """
 
     def __init__(self, net, likelihood):
         self.net, self.likelihood = net, likelihood
-        self.latent_dim = net.sizes[0]
-        self.data_dim = likelihood.data_dim(net.sizes[-1])
-        self.size = self.work = net.size + likelihood.size(self.data_dim)  # work: multiplications of one pass
+        self.latent_dim = net.inputs
+        self.data_dim = likelihood.data_dim(net.outputs)
+        self.size = self.work = net.size + likelihood.size(self.data_dim)
+        self.has_tangent, self.has_residual = net.has_tangent, likelihood.has_residual
+        self.takes_probabilities = likelihood.takes_probabilities
 
     def __repr__(self):
         return f"MLPDecoder({self.net!r}, {self.likelihood!r})"
@@ -39,55 +35,60 @@ class MLPDecoder:
         own = np.zeros(self.size - self.net.size, dtype)
         return np.concatenate([self.net.init(rng, dtype), own])
 
+    def check_data(self, x):
+        self.likelihood.check(x)
+
     def check(self, theta, x):
         """Raises InputError unless theta is (P,), x is (B, M) and x lies in the likelihood's support."""
         if theta.shape != (self.size,):
             raise InputError(f"theta has shape {theta.shape}; {self!r} needs ({self.size},)")
         if x.ndim != 2 or x.shape[1] != self.data_dim:
             raise InputError(f"x has shape {x.shape}; {self!r} needs (B, {self.data_dim})")
-        self.likelihood.check(x)
+        self.check_data(x)
 
-    def given(self, theta, x, keep=1, once=False):
-        """p(x | z; theta) as a function of z. keep: how many records the caller will hold at a time; once: it will be
-        evaluated once only, so that nothing need be prepared for the next time."""
-        return GivenX(self, theta, x, keep, once)
+    def given(self, theta, x):
+        return GivenX(self, theta, x)
+
+    def _outputs(self, theta, z):
+        return self.net(theta[: self.net.size], z)
 
     def mean(self, theta, z):
         """E[x | z] (..., M), for pictures of reconstructions; z (..., D)."""
-        return self.likelihood.mean(self.net(theta[: self.net.size], z), theta[self.net.size :])
+        return self.likelihood.mean(self._outputs(theta, z), theta[self.net.size :])
+
+    def sample(self, theta, z, rng):
+        """x (..., M) drawn from p(x | z); z (..., D)."""
+        return self.likelihood.sample(self._outputs(theta, z), theta[self.net.size :], rng)
+
+    def reference(self, theta, z, x):
+        out = self.net.reference(theta[: self.net.size], z)
+        return self.likelihood.reference(out, x, theta[self.net.size :])
 
 
-class GivenX:
-    """p(x | z; theta) at fixed theta and x; the verbs are in the module's docstring."""
+class GivenX(Given):
+    """p(x | z; theta) of a net and a likelihood at fixed theta and x; rows of the net are (S, B)."""
 
-    def __init__(self, decoder, theta, x, keep, once):
-        self.net, self.likelihood = decoder.net, decoder.likelihood
-        self.x, self.keep, self.dtype = x, keep, theta.dtype
-        self.layers = self.net.layers(theta[: self.net.size])
-        self.transposed = self.net.transposed(self.layers, once)
-        self.eta = theta[self.net.size :]
-        self._blocks = {}
-        if self.net.tangent is None:
-            self.tangent = None
+    def __init__(self, decoder, theta, x):
+        self.net, self.likelihood, self.x, self.dtype = decoder.net, decoder.likelihood, x, theta.dtype
+        self.layers, self.eta = self.net.layers(theta[: self.net.size]), theta[self.net.size :]
+        self.transposed, self.records = self.net.transposed(self.layers), Records(self.net.shapes)
 
-    def _new_record(self, rows, dtype):
-        """The next free record; a block holds as many as make its stacked product fast, spread evenly over `keep`."""
-        block = self._blocks.get((rows, dtype))
-        if block is None or block.used == block.slots:
-            n = -(-self.keep * rows // ROWS_PER_BLOCK)  # blocks needed, rounded up
-            block = self._blocks[rows, dtype] = self.net.block(rows, dtype, slots=-(-self.keep // n))
-        return block.next_record()
+    def reserve(self, held):
+        self.records.reserve(held)
 
     def samples(self, record):
         return len(record.output) // len(self.x)
 
     def _by_example(self, array):
         """(S * B, n) as (S, B, n)."""
-        return array.reshape(-1, len(self.x), array.shape[-1])
+        return array.reshape(len(array) // len(self.x), len(self.x), array.shape[-1])
+
+    def _new_record(self, rows, *numbers):
+        """A record of so many rows, in the precision of theta and the numbers."""
+        return self.records.next(rows, np.result_type(self.dtype, *numbers))
 
     def forward(self, z):
-        dtype = z.dtype if z.dtype == self.dtype else np.result_type(z, self.dtype)
-        record = self._new_record(z.shape[0] * z.shape[1], dtype)
+        record = self._new_record(z.shape[0] * z.shape[1], z)
         record.x[...] = z.reshape(record.x.shape)
         self.net.forward(self.layers, record)
         return record
@@ -97,7 +98,7 @@ class GivenX:
 
     def backward(self, record):
         self._error(record)
-        return self._by_example(self.net.backward(self.transposed, record))
+        return self._by_example(self.net.backward(self.transposed(), record))
 
     def residual(self, record):
         return self.likelihood.residual(self._error(record), record.kept, self.eta)
@@ -105,16 +106,22 @@ class GivenX:
     def _error(self, record):
         """e_x with respect to the net's outputs, (S, B, O), written over them by whoever asks first."""
         output = self._by_example(record.output)
-        if not hasattr(record, "kept"):
+        if not record.error:
             _, record.kept = self.likelihood.error(output, self.x, self.eta)
+            record.error = True
         return output
 
     def tangent(self, record, z_dot):
+        if not self.net.has_tangent:
+            return super().tangent(record, z_dot)
         dot = record.block.tangent_record(record.slot)
         self._by_example(dot.x)[...] = z_dot
         out_dot = self._by_example(self.net.tangent(self.layers, record, dot))
         self.likelihood.tangent(self._by_example(record.output), record.kept, self.x, self.eta, out_dot)
-        return self._by_example(self.net.tangent_backward(self.transposed, record, dot)), dot
+        return self._by_example(self.net.tangent_backward(self.transposed(), record, dot)), dot
+
+    def imaginary(self, record, moved, r):
+        return record.imaginary(moved, r)
 
     def param_sum(self, dtype=None):
         """The sum; of another dtype for records of complex numbers."""
@@ -147,37 +154,60 @@ class _DecoderSum:
         return np.concatenate([net, self.eta_total]) if len(self.eta) else net
 
 
-class FixedDecoder:
+class FixedDecoder(Decoder):
     """p(x | z) with parameters that are known, a simulator's for example: nothing is learned, theta is empty.
 
     decoder: any; theta (P,): its parameters.
     """
 
-    size = 0
-
     def __init__(self, decoder, theta):
         self.decoder, self.theta = decoder, theta
-        self.likelihood, self.latent_dim, self.data_dim = decoder.likelihood, decoder.latent_dim, decoder.data_dim
-        self.work = decoder.work
+        self.latent_dim, self.data_dim, self.work = decoder.latent_dim, decoder.data_dim, decoder.work
+        self.has_tangent, self.has_residual = decoder.has_tangent, decoder.has_residual
+        self.takes_probabilities = decoder.takes_probabilities
 
     def __repr__(self):
         return f"FixedDecoder({self.decoder!r}, theta {zlib.crc32(np.asarray(self.theta, np.float32).tobytes()):08x})"
 
     def init(self, rng, dtype=np.float64):
+        """theta (0,)."""
         return np.zeros(0, dtype)
 
+    def check_data(self, x):
+        self.decoder.check_data(x)
+
     def check(self, theta, x):
+        """Raises InputError unless theta is (0,) and x is what the decoder takes."""
         if theta.shape != (0,):
             raise InputError(f"theta has shape {theta.shape}; {self!r} needs (0,)")
         self.decoder.check(self.theta, x)
 
-    def given(self, theta, x, keep=1, once=False):
-        p = self.decoder.given(self.theta.astype(theta.dtype, copy=False), x, keep, once)
-        p.param_sum = lambda dtype=None, own=p.dtype: _NoSum(dtype or own)  # p itself in here would never be freed
-        return p
+    def _known(self, theta):
+        return self.theta.astype(theta.dtype, copy=False)
+
+    def given(self, theta, x):
+        return _GivenKnown(self.decoder.given(self._known(theta), x), theta.dtype)
 
     def mean(self, theta, z):
-        return self.decoder.mean(self.theta.astype(theta.dtype, copy=False), z)
+        return self.decoder.mean(self._known(theta), z)
+
+    def sample(self, theta, z, rng):
+        return self.decoder.sample(self._known(theta), z, rng)
+
+    def reference(self, theta, z, x):
+        return self.decoder.reference(self.theta, z, x)
+
+
+class _GivenKnown(Given):
+    """The decoder's own p(x | z), but for the sum, which is of empty vectors."""
+
+    def __init__(self, p, dtype):
+        self.p, self.dtype = p, dtype
+        self.reserve, self.forward, self.samples, self.log_px = p.reserve, p.forward, p.samples, p.log_px
+        self.backward, self.residual, self.tangent, self.imaginary = p.backward, p.residual, p.tangent, p.imaginary
+
+    def param_sum(self, dtype=None):
+        return _NoSum(dtype or self.dtype)
 
 
 class _NoSum:

@@ -1,4 +1,4 @@
-"""Diagonal Gaussians: sampling, log density, KL divergence, and their closed-form derivatives.  [E3], [E11]
+"""The family of q: diagonal Gaussians and point masses, their samples, KL terms and closed-form derivatives.  [E3], [E11]
 
 A Gaussian is one array `lam` (..., 2D) = [mu, log_var], mu first: the variational parameters of the papers.
 A prior is such an array too, (2D,) or (B, 2D); zeros are the standard normal N(0, I).
@@ -53,22 +53,56 @@ def log_density(z, lam):
     return -0.5 * (LOG_2PI + log_var + (z - mu) ** 2 * np.exp(-log_var)).sum(axis=-1)
 
 
-class AnalyticKL:
-    """KL(q || p) between diagonal Gaussians in closed form, (B,), the default.  [E3]
+class DiagonalGaussian:
+    """The family q(z; lam) = N(mu, diag exp(log_var)): it owns its noise and its sample; a subclass owns the KL term.
 
-    `value`, `grad` and `hvp` are the divergence, its gradient and its Hessian times v (B, 2D) with respect to lam.
-    The noise is not used; it is an argument so that both forms of the KL term are called alike.
+    `value`, `gradient` and `hvp` are KL(q || p) (B,), its gradient and its Hessian times v (B, 2D) with respect to lam;
+    lam (B, 2D), prior (2D,) or (B, 2D), noise (S, B, D). Every form takes the noise, so that all are called alike.
+    """
+
+    has_density = True  # q(z) as a number, which importance weights need
+
+    @staticmethod
+    def draw_noise(rng, samples, batch, latent_dim, dtype):
+        """Standard-normal noise (S, B, D)."""
+        return rng.standard_normal((samples, batch, latent_dim), dtype=dtype)
+
+    @staticmethod
+    def scaled_noise(lam, noise):
+        """sigma * e (S, B, D): the sample is z = mu + sigma e."""
+        return scaled_noise(lam, noise)
+
+    @staticmethod
+    def log_q(lam, noise):
+        """log q(z) (S, B) at the sample: (z - mu) / sigma is the noise itself."""
+        return -0.5 * (LOG_2PI + split(lam)[1] + noise**2).sum(axis=-1)
+
+    @staticmethod
+    def reference_sample(lam, noise):
+        """z (S, B, D) in autograd.numpy."""
+        import autograd.numpy as anp
+
+        mu, log_var = split(lam)
+        return mu + anp.exp(log_var / 2) * noise
+
+
+class AnalyticKL(DiagonalGaussian):
+    """A diagonal Gaussian q with KL(q || p) in closed form, the default; the noise is not used.  [E3]
+
+    In plain NumPy: savi.plain.kl.
     """
 
     @staticmethod
     def value(lam, prior, noise=None):
+        """KL(q || p) (B,) = 1/2 sum( log(s2_p/s2) + (s2 + (mu - mu_p)^2)/s2_p - 1 )."""
         mu, log_var = split(lam)
         mu_p, log_var_p = split(prior)
         d = log_var - log_var_p
         return 0.5 * (np.expm1(d) - d + (mu - mu_p) ** 2 * np.exp(-log_var_p)).sum(axis=-1)
 
     @staticmethod
-    def grad(lam, prior, noise=None):
+    def gradient(lam, prior, noise=None):
+        """[(mu - mu_p) / s2_p, (s2 / s2_p - 1) / 2], (B, 2D)."""
         d_lam = lam - prior
         d_mu, d_log_var = split(d_lam)
         d_mu *= np.exp(-split(prior)[1])
@@ -78,59 +112,109 @@ class AnalyticKL:
 
     @staticmethod
     def hvp(lam, prior, noise, v):
+        """[mu_dot / s2_p, s2 / s2_p log_var_dot / 2], (B, 2D), for v = [mu_dot, log_var_dot]."""
         mu_dot, log_var_dot = split(v)
         log_var, log_var_p = split(lam)[1], split(prior)[1]
         ratio = np.exp(log_var - log_var_p)
         return join(mu_dot * np.exp(-log_var_p), ratio * (log_var_dot / 2))
 
+    @staticmethod
+    def reference(lam, prior, noise):
+        """(z (S, B, D), KL (B,)) in autograd.numpy."""
+        import autograd.numpy as anp
 
-class SampledKL:
-    """The Monte Carlo form of the KL term: mean over samples of log q(z) - log p(z), (B,).  [E3], [LI] B.4
+        (mu, log_var), (mu_p, log_var_p) = split(lam), split(prior)
+        ratio = (anp.exp(log_var) + (mu - mu_p) ** 2) / anp.exp(log_var_p)
+        kl = 0.5 * anp.sum(log_var_p - log_var + ratio - 1, axis=-1)
+        return DiagonalGaussian.reference_sample(lam, noise), kl
+
+
+class SampledKL(DiagonalGaussian):
+    """A diagonal Gaussian q with the Monte Carlo form of the KL term: the mean of log q(z) - log p(z).  [E3], [LI] B.4
 
     Its expectation over the noise is AnalyticKL; at one noise array the two differ, and so do their gradients.
     """
 
     @staticmethod
     def value(lam, prior, noise):
-        z = sample(lam, noise)
-        log_q = -0.5 * (LOG_2PI + split(lam)[1] + noise**2).sum(axis=-1)  # (z - mu) / sigma is the noise itself
-        return (log_q - log_density(z, prior)).mean(axis=0)
+        """mean_s log q(z_s) - log p(z_s), (B,)."""
+        log_q = DiagonalGaussian.log_q(lam, noise)
+        return (log_q - log_density(sample(lam, noise), prior)).mean(axis=0)
 
     @staticmethod
-    def grad(lam, prior, noise):
+    def gradient(lam, prior, noise):
+        """[mean e_z, mean e_z sigma e / 2 - 1/2], (B, 2D): -1/2 is the entropy term, whose sign [LI] prints wrongly."""
         sigma_e = scaled_noise(lam, noise)
         d_lam = sample_backward(sigma_e, _top_down_error(lam, prior, sigma_e)) / len(noise)
-        split(d_lam)[1][...] -= 0.5  # from log q: the entropy term, whose sign [LI] prints wrongly
+        split(d_lam)[1][...] -= 0.5
         return d_lam
 
     @staticmethod
     def hvp(lam, prior, noise, v):
+        """R{gradient} along v, (B, 2D)."""
         sigma_e = scaled_noise(lam, noise)
         e_z_dot = sample_tangent(lam, sigma_e, v) * np.exp(-split(prior)[1])
         e_z = _top_down_error(lam, prior, sigma_e)
         return reparameterized_hvp(sigma_e, e_z, e_z_dot, v) / len(noise)
 
+    @staticmethod
+    def reference(lam, prior, noise):
+        """(z (S, B, D), KL (B,)) in autograd.numpy."""
+        import autograd.numpy as anp
+
+        z = DiagonalGaussian.reference_sample(lam, noise)
+        log_q, log_p = (normal_log_density(z, *split(side)) for side in (lam, prior))
+        return z, anp.mean(log_q - log_p, axis=0)
+
 
 class PointMass:
-    """-log p(mu), the KL term of a posterior that is a point mass at mu, but for a constant: log_var plays no part.
+    """q is a point mass at mu: z = mu whatever the noise, and log_var plays no part.  [LI] C.1
 
-    With it z = mu whatever the noise, and the loss is -log p(x, z = mu): maximum a posteriori.  [LI] C.1
+    The KL term is -log p(mu), but for a constant, so that the loss is -log p(x, z = mu): maximum a posteriori.
     """
+
+    has_density = False
+
+    @staticmethod
+    def draw_noise(rng, samples, batch, latent_dim, dtype):
+        """Zeros (S, B, D): nothing is drawn."""
+        return np.zeros((samples, batch, latent_dim), dtype)
+
+    @staticmethod
+    def scaled_noise(lam, noise):
+        """Zeros (S, B, D), whatever the noise."""
+        return np.zeros(noise.shape, np.result_type(lam, noise))
 
     @staticmethod
     def value(lam, prior, noise=None):
+        """-log p(mu) (B,)."""
         return -log_density(split(lam)[0], prior)
 
     @staticmethod
-    def grad(lam, prior, noise=None):
+    def gradient(lam, prior, noise=None):
+        """[(mu - mu_p) / s2_p, 0], (B, 2D)."""
         mu, log_var = split(lam)
         mu_p, log_var_p = split(prior)
         return join((mu - mu_p) * np.exp(-log_var_p), np.zeros_like(log_var))
 
     @staticmethod
     def hvp(lam, prior, noise, v):
+        """[mu_dot / s2_p, 0], (B, 2D)."""
         mu_dot, log_var_dot = split(v)
         return join(mu_dot * np.exp(-split(prior)[1]), np.zeros_like(log_var_dot))
+
+    @staticmethod
+    def reference(lam, prior, noise):
+        """(z (S, B, D), -log p(mu) (B,)) in autograd.numpy."""
+        mu = split(lam)[0]
+        return mu + np.zeros(np.shape(noise)), -normal_log_density(mu, *split(prior))
+
+
+def normal_log_density(x, mu, log_var):
+    """log N(x; mu, exp(log_var)) in autograd.numpy, summed over the last axis."""
+    import autograd.numpy as anp
+
+    return anp.sum(-0.5 * anp.log(2 * np.pi) - 0.5 * log_var - 0.5 * (x - mu) ** 2 / anp.exp(log_var), axis=-1)
 
 
 def _top_down_error(lam, prior, sigma_e):

@@ -1,13 +1,8 @@
-"""What a decoder's outputs say about x: Bernoulli, Gaussian, Multinomial, Categorical.  [E7]-[E10]
+"""What a decoder's outputs say about x: Bernoulli and Gaussian; the discrete ones are next door.  [E7], [E8]
 
-`out` (..., O) are the outputs of the decoder's network; x (B, M) broadcasts against them; `eta` (E,) are the
-likelihood's own parameters (a Gaussian's log variance), the last entries of theta. Every likelihood says
-    log_prob(out, x, eta)              log p(x | out), (...,), nats, summed over the M dimensions of x
-    error(out, x, eta)                 d log_prob / d out, (..., O), written over `out`; also returns what tangent needs
-    residual(error, kept, eta)         x - E[x | out], (..., M): the error in data space, precisions left out
-    tangent(error, kept, x, eta, out_dot)      R{error}: how the error moves when out moves; written over `out_dot`
-    eta_error(error, eta), eta_tangent(error, error_dot, eta)    d log_prob / d eta of each row, (..., E), and its R{}
-Nothing is clamped: logits of +-1e4 and log-variances of +-30 give finite values. Complex values pass through.
+Each says `log_prob`, its `error` with respect to the outputs and the error's `tangent` in closed form, and `reference`,
+the same density in autograd (base.py). Nothing is clamped: logits of +-1e4 and log-variances of +-30 give finite values.
+Complex values pass through.
 """
 
 import numpy as np
@@ -15,7 +10,8 @@ import numpy as np
 from ..engine.files import InputError
 from ..engine.memory import empty
 from ..nets.activations import sigmoid, softplus
-from .gaussian import LOG_2PI
+from .base import Likelihood
+from .gaussian import LOG_2PI, normal_log_density
 
 
 def sum_softplus(a):
@@ -34,43 +30,18 @@ def sum_softplus(a):
     return np.add.reduce(np.log(factors), axis=-1)
 
 
-class _Likelihood:
-    """Without parameters of its own: eta is empty."""
-
-    takes_probabilities = False  # whether values between 0 and 1 are probabilities to draw x from
-
-    def size(self, data_dim):
-        return 0
-
-    def data_dim(self, outputs):
-        return outputs
-
-    def residual(self, error, kept, eta):
-        return error
-
-    def eta_error(self, error, eta):
-        return np.zeros(error.shape[:-1] + (0,), error.dtype)
-
-    def eta_tangent(self, error, error_dot, eta):
-        return np.zeros(error.shape[:-1] + (0,), error.dtype)
-
-    def __repr__(self):
-        return f"{type(self).__name__}()"
-
-
-class Bernoulli(_Likelihood):
+class Bernoulli(Likelihood):
     """x_m in {0, 1} (grey values in [0, 1] are taken as probabilities); out (..., M) are logits a.  [E8]"""
 
     takes_probabilities = True
 
     def check(self, x):
-        _require(x, "Bernoulli", "values in [0, 1]", lambda: x.min() >= 0 and x.max() <= 1)
+        require(x, "Bernoulli", "values in [0, 1]", lambda: x.min() >= 0 and x.max() <= 1)
 
     def log_prob(self, out, x, eta=None):
         return np.einsum("...m,...m->...", x, out) - sum_softplus(out)
 
     def mean(self, out, eta=None):
-        """E[x] = sigmoid(a), (..., M)."""
         return sigmoid(out)
 
     def error(self, out, x, eta=None):
@@ -88,89 +59,16 @@ class Bernoulli(_Likelihood):
         out_dot *= p
         return out_dot
 
+    def sample(self, out, eta, rng):
+        return (rng.random(out.shape) < sigmoid(out)).astype(out.dtype)
 
-class Multinomial(_Likelihood):
-    """x are counts, n = sum x; out (..., M) are logits a: sum x log softmax(a), without the count coefficient.  [E9]"""
+    def reference(self, out, x, eta):
+        import autograd.numpy as anp
 
-    def check(self, x):
-        _require(
-            x, "Multinomial", "whole counts >= 0", lambda: 0 <= x.min() <= x.max() < np.inf and np.all(x == np.floor(x))
-        )
-
-    def log_prob(self, out, x, eta=None):
-        shifted = out - out.real.max(axis=-1, keepdims=True)
-        log_sum = np.log(np.exp(shifted).sum(axis=-1))
-        return (x * shifted).sum(axis=-1) - x.sum(axis=-1) * log_sum
-
-    def mean(self, out, eta=None):
-        """softmax(a), the expected share of each entry, (..., M)."""
-        e = np.exp(out - out.real.max(axis=-1, keepdims=True))
-        return e / e.sum(axis=-1, keepdims=True)
-
-    def error(self, out, x, eta=None):
-        out[...] = x - x.sum(axis=-1, keepdims=True) * self.mean(out)
-        return out, None
-
-    def tangent(self, error, kept, x, eta, out_dot):
-        expected = x - error  # n softmax(a)
-        n = np.maximum(x.sum(axis=-1, keepdims=True), 1)  # a row without counts has no error to move
-        out_dot -= (expected * out_dot).sum(axis=-1, keepdims=True) / n
-        out_dot *= -expected
-        return out_dot
+        return anp.sum(x * out - anp.logaddexp(0.0, out), axis=-1)
 
 
-class Categorical(_Likelihood):
-    """x one of V tokens at each place, negative where there is none; out (..., V) are logits a: log softmax(a)_x.  [E10]
-
-    x (...,) broadcasts against out's leading axes, which log_prob keeps: (...,). A place without a token has log_prob 0.
-    """
-
-    def check(self, x):
-        _require(x, "Categorical", "whole numbers", lambda: np.all(x == np.floor(x)))
-
-    def log_prob(self, out, x, eta=None):
-        top = out.real.max(axis=-1, keepdims=True)
-        log_sum = np.log(np.exp(out - top).sum(axis=-1))
-        return np.where(x >= 0, _chosen(out, x) - top[..., 0] - log_sum, 0)
-
-    def mean(self, out, eta=None):
-        """softmax(a), (..., V)."""
-        return Multinomial().mean(out)
-
-    def error(self, out, x, eta=None):
-        out -= out.real.max(axis=-1, keepdims=True)
-        np.exp(out, out=out)
-        out *= np.where(x >= 0, -1 / out.sum(axis=-1), 0)[..., None]  # -softmax(a)
-        _add_chosen(out, x, x >= 0)
-        return out, None
-
-    def tangent(self, error, kept, x, eta, out_dot):
-        """-p (out_dot - p . out_dot) with p = softmax(a); error is -p, plus 1 at the token."""
-        chosen = np.where(x >= 0, _chosen(out_dot, x), 0)
-        expected = chosen - np.einsum("...v,...v->...", error, out_dot)  # softmax(a) . out_dot
-        out_dot -= expected[..., None]
-        chosen = np.where(x >= 0, _chosen(out_dot, x), 0)
-        out_dot *= error
-        _add_chosen(out_dot, x, -chosen)  # where error is 1 - softmax(a), not -softmax(a)
-        return out_dot
-
-
-def _chosen(a, x):
-    """a[..., x] (...,)."""
-    return a.reshape(-1, a.shape[-1])[_places(a, x)].reshape(a.shape[:-1])
-
-
-def _add_chosen(a, x, values):
-    """a[..., x] += values."""
-    a.reshape(-1, a.shape[-1])[_places(a, x)] += np.broadcast_to(values, a.shape[:-1]).ravel()
-
-
-def _places(a, x):
-    """Indices of a[..., x] in a's rows; where there is no token, its first entry stands in."""
-    return np.arange(a.size // a.shape[-1]), np.broadcast_to(np.maximum(x, 0), a.shape[:-1]).ravel()
-
-
-class Gaussian(_Likelihood):
+class Gaussian(Likelihood):
     """x real; N(x; mu_x, s2_x), mu_x from the network.  [E7]
 
     variance="global": one learned log variance; "per_dimension": one for each of the M dimensions;
@@ -188,6 +86,9 @@ class Gaussian(_Likelihood):
     def size(self, data_dim):
         return {"global": 1, "per_dimension": data_dim, "from_z": 0}[self.variance]
 
+    def outputs(self, data_dim):
+        return 2 * data_dim if self.variance == "from_z" else data_dim
+
     def data_dim(self, outputs):
         if self.variance == "from_z" and outputs % 2:
             raise InputError(
@@ -196,7 +97,7 @@ class Gaussian(_Likelihood):
         return outputs // 2 if self.variance == "from_z" else outputs
 
     def check(self, x):
-        _require(x, "Gaussian", "finite values", lambda: np.isfinite(x).all())
+        require(x, "Gaussian", "finite values", lambda: np.isfinite(x).all())
 
     def _split(self, out, eta):
         if self.variance == "from_z":
@@ -206,6 +107,14 @@ class Gaussian(_Likelihood):
 
     def mean(self, out, eta=None):
         return self._split(out, eta)[0]
+
+    def sample(self, out, eta, rng):
+        mu, log_var = self._split(out, eta)
+        return (mu + np.exp(log_var / 2) * rng.standard_normal(mu.shape)).astype(out.dtype)
+
+    def reference(self, out, x, eta):
+        mu, log_var = self._split(out, eta)
+        return normal_log_density(x, mu, log_var)
 
     def log_prob(self, out, x, eta=None):
         mu, log_var = self._split(out, eta)
@@ -245,7 +154,7 @@ class Gaussian(_Likelihood):
         return rows.sum(axis=-1, keepdims=True) if self.variance == "global" else rows
 
 
-def _require(x, name, expected, holds):
+def require(x, name, expected, holds):
     """One clear sentence when x leaves the support; NaN fails every comparison and so is found too."""
     if x.size and not holds():
         bad = "NaN" if np.isnan(x).any() else f"values from {x.min():g} to {x.max():g}"

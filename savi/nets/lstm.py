@@ -7,17 +7,30 @@ Tokens are whole numbers below the vocabulary's size V; V itself is the start to
 behind a sequence's end. Arrays are time-major, (T, S, B, ...): a step's rows lie together, and the only loop is over time.
 Parameters are one flat vector: embeddings (V + 1, E) in C order, then W (E + X + H + 1, 4H), the bias its last row.
 
-A pass is recorded as a net's is (nets.py): a cell is one layer, its input u = [embedding, extra, h, 1] and, after the
+A pass is recorded as a net's is: a cell is one layer, its input u = [embedding, extra, h, 1] and, after the
 backward pass, its delta lie in blocks, so that W's gradient is one product for all steps of time and all passes of an
 inner loop. The embeddings' gradient is each token's sum of deltas, times W's rows for the embedding.
+
+A step is linear in the tangents, with p = [g i (1 - i), c_{t-1} f (1 - f), tanh c_t o (1 - o), i (1 - g^2)] = d (c, c, h, c) / d a
+and q = o (1 - tanh^2 c_t) = d h / d c; the way back is its transpose, with d_h and d_c the gradients of h_t and c_t:
+
+    a_dot_t = W^T [0, extra_dot, h_dot_{t-1}, 0]
+    c_dot_t = f c_dot_{t-1} + p_i a_dot_i + p_f a_dot_f + p_g a_dot_g;   h_dot_t = p_o a_dot_o + q c_dot_t
+    d_c = f_{t+1} d_c_{t+1} + q d_h;   delta = p [d_c, d_c, d_h, d_c];   d_h_{t-1} gets W_h delta
+
+R{.} of the way back is the way back of the dotted gradients plus p_dot [d_c, d_c, d_h, d_c], q_dot d_h and f_dot d_c, which
+no recursion enters: they are computed for all steps at once (Pearlmutter 1994).
 """
 
 import numpy as np
 
-from ..engine.blas import product
+from ..engine.blas import matmul
 from ..engine.files import InputError
+from ..engine.memory import empty
+from ..engine.records import ParamSum, Records
 from .activations import sigmoid
-from .mlp import MLP, ROWS_PER_BLOCK, ParamSum
+from .lstm_cell import bends, forget_gate, slopes, split_gates, times
+from .mlp import MLP
 
 
 class LSTM:
@@ -50,16 +63,36 @@ class LSTM:
         """(embeddings (V + 1, E), W (E + X + H + 1, 4H)), views."""
         return params[: self.words].reshape(-1, self.embedding), params[self.words :].reshape(self.cell.shapes[0])
 
-    def over(self, params, tokens, keep=1):
-        """The LSTM at fixed parameters on fixed tokens (T, B); keep: passes that the caller will hold at a time."""
-        return _Over(self, params, tokens, keep)
+    def over(self, params, tokens):
+        """The LSTM at fixed parameters on fixed tokens (T, B): an OverTokens."""
+        return OverTokens(self, params, tokens)
+
+    def reference(self, params, tokens, extra=None, h=None):
+        """The states h_1, h_2, ... (a list of (..., B, H)) over tokens (T, B) in autograd.numpy; extra (S, B, X), h_0 (S, B, H)."""
+        import autograd.numpy as anp
+
+        E, H = self.embedding, self.hidden
+        embeddings = anp.reshape(params[: self.words], (-1, E))
+        W = anp.reshape(params[self.words :], (-1, 4 * H))
+        c, states = 0.0, []
+        for t in range(len(tokens)):
+            a = anp.dot(embeddings[tokens[t]], W[:E]) + W[-1]
+            if extra is not None:
+                a = a + anp.dot(extra, W[E : E + self.extra])
+            if h is not None:
+                a = a + anp.dot(h, W[E + self.extra : -1])
+            i, f, o = (0.5 * (1 + anp.tanh(0.5 * a[..., k * H : (k + 1) * H])) for k in range(3))
+            c = f * c + i * anp.tanh(a[..., 3 * H :])
+            h = o * anp.tanh(c)
+            states.append(h)
+        return states
 
 
-class _Over:
+class OverTokens:
     """h_1 .. h_T as a function of the extra inputs and of h_0: what depends on the tokens alone is done once, here."""
 
-    def __init__(self, lstm, params, tokens, keep):
-        self.lstm, self.keep, self.dtype = lstm, keep, params.dtype
+    def __init__(self, lstm, params, tokens):
+        self.lstm, self.dtype, self.records = lstm, params.dtype, Records(lstm.cell.shapes)
         # any token will do for padding: what follows it is never asked for
         self.tokens = np.where(tokens < 0, lstm.vocabulary, tokens)
         (T, B), E, X = tokens.shape, lstm.embedding, lstm.extra
@@ -67,21 +100,13 @@ class _Over:
         self.W_words, self.W_extra, self.W_h = W[:E], W[E : E + X], W[E + X : -1]
         self.words = embeddings[self.tokens].reshape(T, 1, B, E)
         self.a_words = (self.words.reshape(T * B, E) @ self.W_words + W[-1]).reshape(T, 1, B, -1)
-        self._blocks = {}
-
-    def _new_record(self, rows, dtype):
-        block = self._blocks.get((rows, dtype))
-        if block is None or block.used == block.slots:
-            slots = max(1, min(self.keep, ROWS_PER_BLOCK // rows))
-            block = self._blocks[rows, dtype] = self.lstm.cell.block(rows, dtype, slots)
-        return block.next_record()
 
     def forward(self, extra=None, h_0=None):
         """A record whose h is (T, S, B, H); extra (S, B, X), h_0 (S, B, H), zero when None; c_0 = 0."""
         given = [a for a in (extra, h_0) if a is not None]
         S, dtype = len(given[0]) if given else 1, np.result_type(self.dtype, *given)
         (T, B), E, X, H = self.tokens.shape, self.lstm.embedding, self.lstm.extra, self.lstm.hidden
-        record = self._new_record(T * S * B, dtype)
+        record = self.records.next(T * S * B, dtype)
         u = record.units[0].reshape(T, S, B, -1)
         record.gates = a = np.empty((T, S, B, 4 * H), dtype)
         a[...] = self.a_words
@@ -95,10 +120,10 @@ class _Over:
         h, c, room = record.h, record.c, np.empty((S * B, 4 * H), dtype)
         for t, a_t in enumerate(a.reshape(T, S * B, 4 * H)):
             if t or h_0 is not None:
-                a_t += product(h[t], self.W_h, out=room)
+                a_t += matmul(h[t], self.W_h, out=room)
             a_t[:, : 3 * H] = sigmoid(a_t[:, : 3 * H])
             np.tanh(a_t[:, 3 * H :], out=a_t[:, 3 * H :])
-            i, f, o, g = _gates(a_t)
+            i, f, o, g = split_gates(a_t)
             np.multiply(f, c[t], out=c[t + 1])
             c[t + 1] += i * g
             np.tanh(c[t + 1], out=record.tanh_c[t])
@@ -108,25 +133,73 @@ class _Over:
         return record
 
     def backward(self, record, d_h):
-        """(d extra (S, B, X), d h_0 (S, B, H)) from d h (T, S, B, H); completes the record's deltas."""
+        """(d extra (S, B, X), d h_0 (S, B, H)) from d h (T, S, B, H); completes the record's deltas, and
+        keeps d_h and d_c of each step (T, S * B, H) for the tangent."""
         T, S, B, H = record.h.shape
         deltas, gates = record.deltas[0].reshape(T, S * B, -1), record.gates.reshape(T, S * B, -1)
         d_h, W_back = d_h.reshape(T, S * B, H), self.W_h.T
         d_c, back = np.zeros((S * B, H), d_h.dtype), np.zeros((S * B, H), d_h.dtype)
+        record.d_h, record.d_c = (empty((T, S * B, H), d_h.dtype) for _ in range(2))
         for t in range(T - 1, -1, -1):
-            (i, f, o, g), (d_i, d_f, d_o, d_g) = _gates(gates[t]), _gates(deltas[t])
-            d = d_h[t] + back  # from this step's output, and from the next step
+            (i, f, o, g), (d_i, d_f, d_o, d_g) = split_gates(gates[t]), split_gates(deltas[t])
+            d = np.add(d_h[t], back, out=record.d_h[t])  # from this step's output, and from the next step
             d_c += d * o * (1 - record.tanh_c[t] ** 2)
+            record.d_c[t] = d_c
             d_i[...] = d_c * g * i * (1 - i)
             d_f[...] = d_c * record.c[t] * f * (1 - f)
             d_o[...] = d * record.tanh_c[t] * o * (1 - o)
             d_g[...] = d_c * i * (1 - g**2)
             d_c *= f
-            back = product(deltas[t], W_back, out=back)
+            back = matmul(deltas[t], W_back, out=back)
         d_extra = deltas.sum(axis=0) @ self.W_extra.T
         return d_extra.reshape(S, B, -1), back.reshape(S, B, H)
 
+    def tangent(self, record, extra_dot=None, h_0_dot=None):
+        """A record for R{.} whose h is h_dot (T, S, B, H); extra_dot (S, B, X), h_0_dot (S, B, H), as `forward` was given."""
+        (T, S, B, H), E, X = record.h.shape, self.lstm.embedding, self.lstm.extra
+        dot = record.block.tangent_record(record.slot)
+        dtype = dot.output.dtype
+        u_dot = dot.units[0].reshape(T, S, B, -1)
+        dot.a = a_dot = empty((T, S * B, 4 * H), dtype)
+        u_dot[..., :E], extra = 0, 0.0
+        if X:
+            extra = (extra_dot @ self.W_extra).reshape(S * B, 4 * H)
+            u_dot[..., E : E + X] = extra_dot
+        h_dot, c_dot = (np.zeros((T + 1, S * B, H), dtype) for _ in range(2))
+        if h_0_dot is not None:
+            h_dot[0] = h_0_dot.reshape(S * B, H)
+        dot.p, dot.q = slopes(record)
+        for t, (f, p, q) in enumerate(zip(forget_gate(record), dot.p, dot.q)):
+            matmul(h_dot[t], self.W_h, out=a_dot[t])
+            a_dot[t] += extra
+            by_i, by_f, by_o, by_g = split_gates(p * a_dot[t])
+            c_dot[t + 1] = f * c_dot[t] + by_i + by_f + by_g
+            h_dot[t + 1] = by_o + q * c_dot[t + 1]
+        u_dot[..., E + X :] = h_dot[:-1].reshape(T, S, B, H)
+        dot.h, dot.c = h_dot[1:].reshape(T, S, B, H), c_dot
+        return dot
+
+    def tangent_backward(self, record, dot, d_h_dot):
+        """R{backward}: (R{d extra} (S, B, X), R{d h_0} (S, B, H)) from R{d h} (T, S, B, H); completes dot's deltas."""
+        T, S, B, H = record.h.shape
+        deltas_dot, W_back = dot.deltas[0].reshape(T, S * B, -1), self.W_h.T
+        p_dot, q_dot, f_dot = bends(record, dot)
+        times(p_dot, record.d_h, record.d_c, out=deltas_dot)
+        d_h_dot, q_dot, f_dot = d_h_dot.reshape(T, S * B, H), q_dot * record.d_h, f_dot * record.d_c
+        d_c_dot, back = np.zeros((S * B, H), deltas_dot.dtype), np.zeros((S * B, H), deltas_dot.dtype)
+        forget, room = forget_gate(record), np.empty((S * B, 4 * H), deltas_dot.dtype)
+        for t in range(T - 1, -1, -1):
+            d_dot = d_h_dot[t] + back
+            d_c_dot += d_dot * dot.q[t] + q_dot[t]
+            deltas_dot[t] += times(dot.p[t], d_dot, d_c_dot, out=room)
+            d_c_dot *= forget[t]
+            d_c_dot += f_dot[t]
+            back = matmul(deltas_dot[t], W_back, out=back)
+        d_extra_dot = deltas_dot.sum(axis=0) @ self.W_extra.T
+        return d_extra_dot.reshape(S, B, -1), back.reshape(S, B, H)
+
     def param_sum(self, dtype=None):
+        """A sum of parameter gradients (size,): add, add_tangent and value, as engine.records.ParamSum."""
         return _LSTMSum(self, self.dtype if dtype is None else dtype)
 
 
@@ -138,10 +211,18 @@ class _LSTMSum:
 
     def add(self, record, weight=1.0):
         T, S, B, _ = record.h.shape
-        deltas = record.deltas[0].reshape(T, S * B, -1)
         self.cell_sum.add(record, weight if np.isscalar(weight) else np.tile(weight, T))
-        weighted = deltas * (weight if np.isscalar(weight) else weight[:, None])
-        self.by_place = self.by_place + weighted.reshape(T, S, B, -1).sum(axis=1)
+        return self._add_places(record.deltas[0].reshape(T, S, B, -1), weight)
+
+    def add_tangent(self, record, dot, weight=1.0):
+        """+ weight * (u_dot^T delta + u^T delta_dot) for W; the words of u do not move, so theirs is delta_dot alone."""
+        T, S, B, _ = record.h.shape
+        self.cell_sum.add_tangent(record, dot, weight if np.isscalar(weight) else np.tile(weight, T))
+        return self._add_places(dot.deltas[0].reshape(T, S, B, -1), weight)
+
+    def _add_places(self, deltas, weight):
+        weighted = deltas * (weight if np.isscalar(weight) else weight.reshape(*deltas.shape[1:3], 1))
+        self.by_place = self.by_place + weighted.sum(axis=1)
         return self
 
     def value(self):
@@ -157,7 +238,14 @@ class _LSTMSum:
         return np.concatenate([words.ravel(), cell])
 
 
-def _gates(a):
-    """[i, f, o, g] of (rows, 4H), views."""
-    H = a.shape[1] // 4
-    return a[:, :H], a[:, H : 2 * H], a[:, 2 * H : 3 * H], a[:, 3 * H :]
+def check_tokens(x, vocabulary):
+    """Raises InputError unless x (B, T) are tokens below the vocabulary's size, negative ones only behind them."""
+    if x.ndim != 2 or not x.size:
+        raise InputError(f"x has shape {x.shape}; token sequences need (B, T), both >= 1")
+    if not np.all(x == np.floor(x)) or x.max() >= vocabulary:
+        raise InputError(
+            f"x has values from {x.min():g} to {x.max():g}; expected tokens, whole numbers below {vocabulary}"
+        )
+    padding = x < 0
+    if padding[:, 0].any() or np.any(padding[:, :-1] & ~padding[:, 1:]):
+        raise InputError("x has padding (negative tokens) before a token; expected it only behind a sequence's end")

@@ -74,7 +74,7 @@ class Peer:
         """Loss (B,), dL/dtheta, dL/dphi."""
 
         def final(theta, phi):
-            lam = self._svi(theta, reference.mlp(self.encoder, phi, x), x, noise[:steps])
+            lam = self._svi(theta, self.encoder.reference(phi, x), x, noise[:steps])
             return self._loss(lam, theta, x, noise[-1])
 
         return _with_gradients(final, theta, phi)
@@ -95,7 +95,7 @@ class Peer:
             inputs = np.concatenate([0.1 * np.log(np.abs(g) + 1e-5), np.sign(g), x, lam], axis=1)
 
             def update(trunk, lam=lam, inputs=inputs):
-                c, g = np.array_split(reference.mlp(self.trunk, trunk, inputs), 2, axis=1)
+                c, g = np.array_split(self.trunk.reference(trunk, inputs), 2, axis=1)
                 g = 1 / (1 + np.exp(-g))
                 return g * lam + (1 - g) * c
 

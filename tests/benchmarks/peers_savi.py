@@ -64,7 +64,7 @@ class Peer:
             e = f.evaluate(lam[rows], noise[:, rows])
             return e.loss, e.d_lam, f.theta_sum().add(e).value()
 
-        loss, d_lam, d_theta = zip(*threads.side_by_side(part, threads.parts(len(x), self.model.work)))
+        loss, d_lam, d_theta = zip(*threads.side_by_side(part, threads.slices(len(x), self.model.work)))
         return np.concatenate(loss), np.concatenate(d_lam), sum(d_theta[1:], d_theta[0])
 
     def svi_run(self, theta, lam0, x, noise):
@@ -74,7 +74,7 @@ class Peer:
             f = self.model.objective(theta, x[rows], self.beta)
             return ascend(f, lam0[rows], [e[:, rows] for e in noise[: self.K]], self.svi.step_size, self.svi.momentum)
 
-        return np.concatenate(threads.side_by_side(part, threads.parts(len(x), self.model.work)))
+        return np.concatenate(threads.side_by_side(part, threads.slices(len(x), self.model.work)))
 
     def iterative_step(self, theta, trunk, x, noise):
         """Loss (B,), d theta, d phi of an iterative inference model's step; noise (T + 1, S, B, D)."""
@@ -119,7 +119,7 @@ class Peer:
                     nets.append(_Products(net, rows, passes, passes, passes, self.dtype, inputs=False))
                 return lambda: [net() for net in nets]
 
-            parts = [products(rows.stop - rows.start) for rows in threads.parts(batch, self.model.work)]
+            parts = [products(rows.stop - rows.start) for rows in threads.slices(batch, self.model.work)]
             whole = products(batch)
         return lambda: threads.side_by_side(lambda part: part(), parts), whole
 
@@ -167,7 +167,7 @@ class _Products:
         for passes, products in (self.forward, self.backward):
             for _ in range(passes):
                 for a, b, out in products:
-                    blas.product(a, b, out)
+                    blas.matmul(a, b, out)
         for _ in range(self.stacked[0]):
             for a, b, out in self.stacked[1]:
                 np.matmul(a, b, out=out)

@@ -361,7 +361,7 @@ def summary(results):
 
 
 def markdown(results):
-    """Two tables as the README shows them: ratios of times, medians; memory and cold start."""
+    """Two tables as lessons/book/speed.md shows them: ratios of times, medians; memory and cold start."""
     lines = [
         "| | times faster than the faster of PyTorch and JAX: geometric mean | in the eight settings | its time, in times of its "
         "matrix products | times faster than autograd |",

@@ -18,9 +18,10 @@ from savi.inference.iterative import Gated
 from savi.inference.iterative import Gradient as GradientEncoding
 from savi.inference.optimizers import Momentum
 from savi.inference.semi_amortized import algorithm_1
+from savi.models import base
 from savi.models.decoders import MLPDecoder
 from savi.models.gaussian import AnalyticKL, join, log_density, sample, sample_backward, scaled_noise
-from savi.models.latent_gaussian import Evaluation, LatentGaussianModel
+from savi.models.latent_gaussian import LatentGaussianModel
 from savi.models.likelihoods import Gaussian
 from savi.nets.mlp import MLP
 
@@ -52,7 +53,7 @@ def kl(lam, prior):
 
 
 def kl_gradient(lam, prior):
-    return AnalyticKL.grad(lam, prior)
+    return AnalyticKL.gradient(lam, prior)
 
 
 def reparameterized_gradient(lam, noise, d_z):
@@ -64,16 +65,19 @@ def svi_step(lam, v, d_lam, step_size, momentum, clip):
     return lam + step, v
 
 
-class Objective:
+class Objective(base.Objective):
     """What `svi.ascend` and `hvp` need of an objective, from a gradient of lam alone."""
+
+    supports = frozenset({"complex"})
 
     def __init__(self, gradient):
         self.of = gradient
 
     def gradient(self, lam, noise=None):
-        none = SimpleNamespace(inputs=[], deltas=[])
-        record = SimpleNamespace(inputs=[], deltas=[], slot=0, block=SimpleNamespace(tangent_record=lambda slot: none))
-        return Evaluation(lam, None, None, self.of(lam), record, None, None)
+        return SimpleNamespace(lam=lam, noise=noise, d_lam=self.of(lam), terms=[])
+
+    def imaginary(self, evaluation, moved, r):
+        return base.Product(moved.d_lam.imag / r, [])
 
 
 def svi_loop(gradient, lam, steps, step_size, momentum, clip):
@@ -105,7 +109,7 @@ def amortization_gap(lam, x, w, log_s2):
 
 def encoder_gradient(x, W1, b1, W2, b2, d_lam):
     net, phi = MLP([*W1.shape, 2], "tanh"), np.concatenate([p.ravel() for p in (W1, b1, W2, b2)])
-    d_phi = net.grad(phi, net.record(phi, x), d_lam)
+    d_phi = net.gradient(phi, net.evaluate(phi, x), d_lam)
     cuts = np.cumsum([W1.size, b1.size, W2.size])
     return tuple(d.reshape(p.shape) for d, p in zip(np.split(d_phi, cuts), (W1, b1, W2, b2)))
 
@@ -114,7 +118,7 @@ def forward(gradient, lam_0, steps, step_size, momentum):
     return np.array([lam_0, *svi.ascent(Objective(gradient), lam_0, range(steps), step_size, momentum)])
 
 
-class Recorded:
+class Recorded(base.Objective):
     """An objective that knows its gradients along one path, for algorithm_1: those that led from each lam to the next."""
 
     def __init__(self, lams, d_lam, d_theta, step_size, momentum):
@@ -585,7 +589,7 @@ def kl(lam, prior):
 
 
 def kl_gradient(lam, prior):
-    return AnalyticKL.grad(lam, prior)
+    return AnalyticKL.gradient(lam, prior)
 
 
 def reparameterized_gradient(lam, noise, d_z):
@@ -618,7 +622,9 @@ def test_a_stub_is_all_to_do(n, capsys):
 
 
 def test_a_wrong_sign_is_told_with_the_sentence_the_numbers_and_the_smallest_input(capsys, tmp_path):
-    code, lines = run(capsys, tmp_path, SOLUTION.replace("AnalyticKL.grad(lam, prior)", "-AnalyticKL.grad(lam, prior)"))
+    code, lines = run(
+        capsys, tmp_path, SOLUTION.replace("AnalyticKL.gradient(lam, prior)", "-AnalyticKL.gradient(lam, prior)")
+    )
     assert code == 1 and counts(lines) == [6, 1, 0]
     at = lines.index("FAIL  kl_gradient: the derivative of the KL with respect to mu and log_var")
     assert re.search(r"the gradient is off by .*; worst entry \[0, \d\]: .*, expected", lines[at + 1])

@@ -37,7 +37,7 @@ def test_a_product_is_the_matrix_product(rows, inner, columns, dtype, turned, in
         else rng.standard_normal((inner, columns)).astype(dtype)
     )
     out = np.full((rows, columns + 1), np.nan, dtype)
-    assert blas.product(a, b, out[:, :-1]).base is out
+    assert blas.matmul(a, b, out[:, :-1]).base is out
     assert_close(out[:, :-1], a.astype(complex) @ b.astype(complex), rtol=50 * np.finfo(dtype).eps)
     assert np.isnan(out[:, -1]).all()
 
@@ -60,8 +60,8 @@ def test_a_net_computes_the_same_with_blocks_and_without(seed):
     for answer in (True, False):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(blas, "reads_in_place", lambda answer=answer: answer)
-            record = net.record(params, x)
-            results.append((record.output.copy(), net.grad(params, record, d)))
+            record = net.evaluate(params, x)
+            results.append((record.output.copy(), net.gradient(params, record, d)))
     for one, other in zip(*results):
         assert_close(one, other, rtol=1e-13)
 

@@ -24,8 +24,8 @@ def as_before():
 @pytest.fixture
 def parts_of_any_size(monkeypatch):
     """Cut even small batches."""
-    cut = threads.parts
-    monkeypatch.setattr(threads, "parts", lambda n, work: cut(n, 1e12))
+    cut = threads.slices
+    monkeypatch.setattr(threads, "slices", lambda n, work: cut(n, 1e12))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_the_number_of_parts_follows_the_work_and_covers_every_example_once():
     threads.use(4)
     for n in (1, 2, 3, 7, 100):
         for work in (1, 1e6, 1e9):
-            rows = threads.parts(n, work)
+            rows = threads.slices(n, work)
             assert np.array_equal(np.concatenate([np.arange(n)[r] for r in rows]), np.arange(n))
             assert len(rows) <= min(4, n) and (len(rows) == 1 or n * work >= 4e6 * len(rows))
 

@@ -6,18 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import hvp, reference
+from savi import SAVAE, hvp, reference
 from savi.engine.files import InputError
 from savi.models.autograd_model import AutogradModel
+from savi.models.base import Decoder, Given
 from savi.models.decoders import MLPDecoder
+from savi.models.discrete import Multinomial, Poisson
 from savi.models.gaussian import AnalyticKL, SampledKL
 from savi.models.latent_gaussian import LatentGaussianModel
-from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
+from savi.models.likelihoods import Bernoulli, Gaussian
 from savi.nets.mlp import MLP
 from savi.testing import arrays, assert_close, check_hvp, problems
 
 SMOOTH = ("tanh", "softplus", "identity")  # a difference across ELU's bend is no derivative
-ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
+ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z"), Poisson()]
 EVERY_LIKELIHOOD = pytest.mark.parametrize("likelihood", ALL, ids=repr)
 TO_ROUNDING = pytest.mark.parametrize("method", ["exact", "complex"])
 DIFFERENCES = pytest.mark.parametrize(
@@ -75,7 +77,7 @@ def test_methods_without_a_step_are_the_references_to_rounding(likelihood, metho
     assert_close(actual_theta, h_theta, rtol=1e-9, atol=1e-10 * size, name="H_theta v")
 
 
-@pytest.mark.parametrize("likelihood", ALL[:-1], ids=repr)  # a variance from such z leaves the floats
+@pytest.mark.parametrize("likelihood", ALL[:4], ids=repr)  # a variance or a rate from such z leaves the floats
 @given(data=st.data())
 @settings(max_examples=25)
 def test_the_exact_product_is_the_references_where_units_saturate(likelihood, data):
@@ -327,7 +329,7 @@ def test_in_single_precision_products_without_a_step_are_good_to_a_ten_thousandt
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
     f, lam, noise, v = smooth_problem(Bernoulli())
-    with pytest.raises(InputError, match="'newton'; expected one of forward, central, complex, exact, autograd"):
+    with pytest.raises(InputError, match="'newton'; expected one of forward, central, complex, exact, auto, autograd"):
         hvp.product(f, f.evaluate(lam, noise), v, "newton")
 
 
@@ -380,22 +382,74 @@ def test_an_autograd_model_has_no_complex_step_and_says_so():
 # --- a decoder of one's own -------------------------------------------------------------------------------------------
 
 
-class WithoutTangent:
-    """What a decoder gives, less its tangent."""
+class WithoutTangent(Decoder):
+    """A decoder as a user might write it: what MLPDecoder gives, less its tangent."""
 
-    def __init__(self, given_x):
-        self.forward, self.backward, self.log_px = given_x.forward, given_x.backward, given_x.log_px
-        self.param_sum, self.samples, self.x = given_x.param_sum, given_x.samples, given_x.x
+    def __init__(self, decoder):
+        self.decoder, self.latent_dim, self.size = decoder, decoder.latent_dim, decoder.size
+
+    def check(self, theta, x):
+        self.decoder.check(theta, x)
+
+    def given(self, theta, x):
+        return GivenWithoutTangent(self.decoder.given(theta, x))
 
 
-def test_exact_falls_back_on_central_differences_where_a_decoder_has_no_tangent():
+class GivenWithoutTangent(Given):
+    def __init__(self, p):
+        self.forward, self.backward, self.log_px = p.forward, p.backward, p.log_px
+        self.param_sum, self.samples = p.param_sum, p.samples
+
+
+def without_tangent(f):
+    """The same objective of a model whose decoder has no tangent."""
+    model = LatentGaussianModel(WithoutTangent(f.model.decoder), f.model.prior, f.model.kl)
+    return model.objective(f.theta, f.x, f.beta)
+
+
+def test_exact_raises_and_auto_takes_central_differences_where_a_decoder_has_no_tangent():
     f, lam, noise, v = smooth_problem(Bernoulli())
     expected = hvp.exact(f, f.evaluate(lam, noise), v)
     expected_theta = f.theta_sum().add(expected).value()
-    f.given_x = WithoutTangent(f.given_x)
-    product = hvp.exact(f, f.evaluate(lam, noise), v)
+    f = without_tangent(f)
+    with pytest.raises(InputError, match='no tangent, which hvp="exact" needs; expected "auto"'):
+        hvp.exact(f, f.evaluate(lam, noise), v)
+    product = hvp.auto(f, f.evaluate(lam, noise), v)
     assert_close(product.lam, expected.lam, rtol=1e-7)
     assert_close(f.theta_sum().add(product).value(), expected_theta, rtol=1e-7)
+
+
+def test_auto_is_exact_to_the_bit_where_a_decoder_has_a_tangent():
+    f, lam, noise, v = smooth_problem(Bernoulli())
+    exact, auto = (hvp.product(f, f.evaluate(lam, noise), v, method) for method in ("exact", "auto"))
+    assert np.array_equal(exact.lam, auto.lam)
+    assert np.array_equal(f.theta_sum().add(exact).value(), f.theta_sum().add(auto).value())
+
+
+def test_a_semi_amortized_vae_says_which_product_to_choose_where_a_decoder_has_no_tangent():
+    f, lam, noise, _ = smooth_problem(Bernoulli())
+    model, x = without_tangent(f).model, f.x
+    encoder = MLP([x.shape[1], lam.shape[1]])
+    phi, gradients = encoder.init(np.random.default_rng(0)), {}
+    for method in ("auto", "exact"):
+        on = model if method == "auto" else f.model
+        sa = SAVAE(encoder, 2, 0.05, hvp=method)
+        gradients[method] = sa.gradient(on, f.theta, phi, x, noise=np.stack([noise] * 3))
+    for name, auto, exact in zip(("loss", "d_theta", "d_phi"), gradients["auto"], gradients["exact"]):
+        assert_close(auto, exact, rtol=1e-6, name=name)
+    with pytest.raises(InputError, match="no tangent"):
+        SAVAE(encoder, 2, 0.05).gradient(model, f.theta, phi, x, noise=np.stack([noise] * 3))
+
+
+def test_the_complex_step_needs_no_tangent_record_of_a_decoder():
+    f, lam, noise, v = smooth_problem(Bernoulli())
+    expected, weights = hvp.exact(f, f.evaluate(lam, noise), v), np.array([1.0, -2.0, 0.5])
+    expected_theta = [f.theta_sum().add(expected, w).value() for w in (1.0, weights)]
+    f = without_tangent(f)
+    product = hvp.complex_step(f, f.evaluate(lam, noise), v)
+    assert_close(product.lam, expected.lam, rtol=1e-12)
+    for w, theta in zip((1.0, weights), expected_theta):
+        assert_close(f.theta_sum().add(product, w).value(), theta, rtol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["exact", "autograd"])

@@ -18,9 +18,11 @@ import savi
 from savi import MLP, SVI, VAE, HighwayMLP, InputError, Iterative, LatentGaussianModel, MLPDecoder, iterative, reference
 from savi.engine import memory, threads
 from savi.experiments.evaluation import optimum
+from savi.inference import encodings
 from savi.inference.iterative import Data, Error, Gated, Gradient, Residual, Trunk, network
+from savi.models.discrete import Multinomial
 from savi.models.gaussian import AnalyticKL, SampledKL
-from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
+from savi.models.likelihoods import Bernoulli, Gaussian
 from savi.testing import arrays, assert_close, lams, problems, seeds
 
 LIKELIHOODS = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
@@ -68,7 +70,7 @@ def encoded(p, lam, noise):
     g = -autograd.elementwise_grad(lambda lam: reference.loss(model, lam, p.theta, p.x, noise, p.beta))(lam)
     z = lam[:, :D] + np.exp(lam[:, D:] / 2) * noise
     size = model.decoder.net.size
-    out = reference.mlp(model.decoder.net, p.theta[:size], z)
+    out = model.decoder.net.reference(p.theta[:size], z)
     e_x = (p.x - mean(model.decoder.likelihood, out, p.x)).mean(axis=0)
     contents = {
         "Gradient": np.concatenate([0.1 * np.log(np.abs(g) + 1e-5), np.sign(g)], axis=1),
@@ -89,7 +91,7 @@ def mean(likelihood, out, x):
 
 
 def updated(p, phi, lam, inputs):
-    out = reference.mlp(p.method.net, phi[: p.method.net.size], inputs)
+    out = p.method.net.reference(phi[: p.method.net.size], inputs)
     if isinstance(p.method.update, Residual):
         return lam + out
     n = lam.shape[1]
@@ -160,8 +162,8 @@ def test_the_gradient_is_autograds_for_any_shapes(p, encodings, update, steps, s
 
 def test_a_gradient_in_parts_is_the_gradient(monkeypatch):
     p, results = small(), []
-    cut = threads.parts
-    monkeypatch.setattr(threads, "parts", lambda n, work: cut(n, 1e12))
+    cut = threads.slices
+    monkeypatch.setattr(threads, "slices", lambda n, work: cut(n, 1e12))
     for count in (1, 2, 3):
         threads.use(count)
         results.append(gradient(p))
@@ -292,7 +294,7 @@ def test_a_glance_is_enough_for_errors_and_data_and_looks_at_no_gradient(likelih
     p = small("error+data", likelihood=likelihood)
     f = p.model.objective(p.theta, p.x)
     lam = np.random.default_rng(1).normal(0, 0.5, (4, 4))
-    both = (f.evaluate(lam, p.noise[0]), f.glance(lam, p.noise[0]))
+    both = (f.evaluate(lam, p.noise[0]), f.forward(lam, p.noise[0]))
     assert_close(p.method.encode(f, both[1]), p.method.encode(f, both[0]), rtol=1e-12)
     monkeypatch.setattr(MLP, "backward", None)
     assert np.isfinite(p.method.infer(p.model, p.theta, p.phi, p.x, np.random.default_rng(0))).all()
@@ -470,7 +472,7 @@ def test_autograd_catches_a_changed_line(name, monkeypatch):
     assert source.count(old) == 1, (
         f"{old!r} is not in {function.__qualname__} once; the mutation needs to follow the code"
     )
-    namespace = dict(vars(iterative)) | {"_Still": _Still}
+    namespace = vars(iterative) | vars(encodings) | {"_Still": _Still}
     exec(source.replace(old, new), namespace)
     owner, attribute = function.__qualname__.split(".")
     monkeypatch.setattr(getattr(iterative, owner), attribute, namespace[attribute])

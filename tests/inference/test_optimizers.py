@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import optimizers
+from savi.engine import memory
 from savi.inference.optimizers import SGD, Adam, Momentum, RMSProp, clip_norm
 from savi.testing import arrays, assert_close
 
@@ -146,12 +146,12 @@ def test_clipping_keeps_the_precision():
     assert clip_norm(np.ones(4, np.float32), 0.5).dtype == np.float32
 
 
-@pytest.mark.parametrize("size", [1, optimizers.BLOCK - 1, optimizers.BLOCK, 2 * optimizers.BLOCK + 5])
+@pytest.mark.parametrize("size", [1, memory.BLOCK - 1, memory.BLOCK, 2 * memory.BLOCK + 5])
 @pytest.mark.parametrize("optimizer", [RMSProp(), Adam()])
 def test_blocks_are_invisible(optimizer, size, monkeypatch):
     rng = np.random.default_rng(0)
     gradients = rng.standard_normal((3, size)).astype(np.float32)
     in_blocks = steps_of(optimizer, gradients)
-    monkeypatch.setattr(optimizers, "BLOCK", 10 * size)
+    monkeypatch.setattr(memory, "BLOCK", 10 * size)
     np.testing.assert_array_equal(in_blocks, steps_of(optimizer, gradients))
     assert in_blocks.dtype == np.float32

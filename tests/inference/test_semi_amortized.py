@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from savi import MLP, SAVAE, SVI, VAE, VAESVI, LatentGaussianModel, MLPDecoder, hvp, reference
 from savi.inference import semi_amortized
 from savi.inference.svi import ascend
+from savi.models.discrete import Multinomial
 from savi.models.gaussian import AnalyticKL, SampledKL
-from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
+from savi.models.likelihoods import Bernoulli, Gaussian
 from savi.testing import arrays, assert_close, mlps, problems, seeds
 
 LIKELIHOODS = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
@@ -56,7 +57,7 @@ def clipped(g, clip):
 def unrolled(p, theta, phi, step_size, momentum, clip):
     """The loss (B,) of Algorithm 1's forward loop, written once more for autograd."""
     loss = lambda lam, noise: reference.loss(p.model, lam, theta, p.x, noise, p.beta)  # noqa: E731
-    lam, v = reference.mlp(p.encoder, phi, p.x), 0.0
+    lam, v = p.encoder.reference(phi, p.x), 0.0
     for noise_k in p.noise[:-1]:
         v = momentum * v - clipped(autograd.elementwise_grad(loss)(lam, noise_k), clip)
         lam = lam + step_size * v
@@ -208,7 +209,7 @@ def test_vae_svi_trains_theta_as_svi_does_from_the_encoders_lam(kl, clip):
 
 def started_at_the_encoder(p, *args, **options):
     svi = SVI(*args, **options)
-    svi.start = lambda model, theta, phi, x, rng: reference.mlp(p.encoder, p.phi, x)
+    svi.start = lambda model, theta, phi, x, rng: p.encoder.reference(p.phi, x)
     return svi
 
 
@@ -234,13 +235,13 @@ def check_vae_svi(p, kl, step_size=0.1, momentum=0.5, clip=None, wrap=lambda res
     """AssertionError unless VAE+SVI's gradients are autograd's, with nothing flowing through the steps."""
     D, steps = p.model.latent_dim, len(p.noise) - 1
     f = p.model.objective(p.theta, p.x, p.beta)
-    lam_K = ascend(f, reference.mlp(p.encoder, p.phi, p.x), p.noise[:-1], step_size, momentum, clip)
+    lam_K = ascend(f, p.encoder.reference(p.phi, p.x), p.noise[:-1], step_size, momentum, clip)
 
     def theta_loss(theta):
         return reference.loss(p.model, lam_K, theta, p.x, p.noise[-1], p.beta)
 
     def phi_loss(phi):
-        lam = reference.mlp(p.encoder, phi, p.x)
+        lam = p.encoder.reference(phi, p.x)
         if not kl:
             return anp.sum(reference.loss(p.model, lam, p.theta, p.x, p.noise[0], p.beta))
         mu, log_var, mu_K, log_var_K = lam[:, :D], lam[:, D:], lam_K[:, :D], lam_K[:, D:]

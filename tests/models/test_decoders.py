@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import reference
 from savi.engine.files import InputError
 from savi.models.decoders import MLPDecoder
-from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
+from savi.models.discrete import Multinomial
+from savi.models.likelihoods import Bernoulli, Gaussian
 from savi.nets.mlp import MLP
 from savi.testing import arrays, assert_close, check_gradient, problems, sizes
 
@@ -56,7 +56,7 @@ def tangents(decoder, theta, x, z, z_dot, weight=1.0):
 
 def reference_log_px(decoder, theta, x, z):
     size = decoder.net.size
-    return reference.log_prob(decoder.likelihood, reference.mlp(decoder.net, theta[:size], z), x, theta[size:])
+    return decoder.likelihood.reference(decoder.net.reference(theta[:size], z), x, theta[size:])
 
 
 # --- by hand ------------------------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def test_mean_is_the_likelihoods_mean_of_the_nets_output_at_any_shape_of_z(likel
     theta, z = decoder.init(rng), rng.normal(size=(5, 3, 2))
     mean = decoder.mean(theta, z)
     assert mean.shape == (5, 3, decoder.data_dim)
-    out = reference.mlp(decoder.net, theta[: decoder.net.size], z[4, 1])
+    out = decoder.net.reference(theta[: decoder.net.size], z[4, 1])
     assert_close(mean[4, 1], likelihood.mean(out, theta[decoder.net.size :]), rtol=1e-12)
     assert_close(mean[4, 1], decoder.mean(theta, z[4, 1]), rtol=1e-12)
 
@@ -147,7 +147,8 @@ def test_the_sum_over_many_records_is_the_sum_of_single_ones_whatever_is_kept(ke
     rng = np.random.default_rng(0)
     decoder = MLPDecoder(MLP([2, 3, 4]), Gaussian("per_dimension"))
     theta, x = rng.normal(size=decoder.size), rng.normal(size=(batch, 4))
-    p = decoder.given(theta, x, keep)
+    p = decoder.given(theta, x)
+    p.reserve(keep)
     total, expected = p.param_sum(), np.zeros(decoder.size)
     records = []
     for i in range(points):

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import reference
 from savi.models import gaussian
 from savi.models.gaussian import AnalyticKL, PointMass, SampledKL
 from savi.testing import arrays, assert_close, check_density, check_gradient, check_hvp, lams, sizes
@@ -46,7 +45,7 @@ def kl_for_autograd(kind, lam, prior, noise):
         ratio = (anp.exp(log_var) + (mu - mu_p) ** 2) / anp.exp(log_var_p)
         return 0.5 * anp.sum(log_var_p - log_var + ratio - 1, axis=-1)
     z = mu + anp.exp(log_var / 2) * noise
-    density = reference.normal_log_density
+    density = gaussian.normal_log_density
     return anp.mean(density(z, mu, log_var) - density(z, mu_p, log_var_p), axis=0)
 
 
@@ -172,7 +171,7 @@ def test_the_sampled_kl_and_its_derivatives_have_the_analytic_ones_as_their_mean
     lam, v, prior = np.array([[0.8, -0.5, -0.7, 0.3]]), np.array([[1.0, -2.0, 0.5, 1.5]]), np.array(prior)
     rows, noise = np.repeat(lam, ROWS, axis=0), np.random.default_rng(1).standard_normal((1, ROWS, 2))
     assert_mean(SampledKL.value(rows, prior, noise), AnalyticKL.value(lam, prior)[0])
-    assert_mean(SampledKL.grad(rows, prior, noise), AnalyticKL.grad(lam, prior)[0])
+    assert_mean(SampledKL.gradient(rows, prior, noise), AnalyticKL.gradient(lam, prior)[0])
     v_rows = np.repeat(v, ROWS, axis=0)
     assert_mean(SampledKL.hvp(rows, prior, noise, v_rows), AnalyticKL.hvp(lam, prior, None, v)[0])
 
@@ -185,7 +184,7 @@ def test_the_sampled_kl_of_many_samples_is_the_mean_of_those_of_one():
         rng.normal(size=(5, 3, 2)),
         rng.normal(size=(3, 4)),
     )
-    for function, arguments in ((SampledKL.value, ()), (SampledKL.grad, ()), (SampledKL.hvp, (v,))):
+    for function, arguments in ((SampledKL.value, ()), (SampledKL.gradient, ()), (SampledKL.hvp, (v,))):
         single = [function(lam, prior, noise[s : s + 1], *arguments) for s in range(5)]
         assert_close(function(lam, prior, noise, *arguments), np.mean(single, axis=0), rtol=1e-12)
 
@@ -198,7 +197,7 @@ def test_the_analytic_kl_is_never_negative(lam, prior):
 @given(lam=lams(3, 2, extreme=True))
 def test_the_analytic_kl_of_a_gaussian_from_itself_and_its_gradient_are_zero(lam):
     assert_close(AnalyticKL.value(lam, lam), np.zeros(3))
-    assert_close(AnalyticKL.grad(lam, lam), np.zeros((3, 4)))
+    assert_close(AnalyticKL.gradient(lam, lam), np.zeros((3, 4)))
 
 
 def test_the_analytic_kl_keeps_its_digits_where_q_is_almost_p():
@@ -223,7 +222,7 @@ def test_the_kl_and_its_derivatives_are_autograds(kind, point, data):
     expected = value(lam)
     atol = 1e-12 * (1 + np.abs(expected).max())
     assert_close(kind.value(lam, prior, noise), expected, rtol=1e-9, atol=atol)
-    assert_close(kind.grad(lam, prior, noise), autograd.elementwise_grad(value)(lam), rtol=1e-9, atol=atol)
+    assert_close(kind.gradient(lam, prior, noise), autograd.elementwise_grad(value)(lam), rtol=1e-9, atol=atol)
     directional = autograd.grad(lambda lam: anp.sum(autograd.elementwise_grad(value)(lam) * v))
     assert_close(kind.hvp(lam, prior, noise, v), directional(lam), rtol=1e-9, atol=atol)
 
@@ -234,9 +233,11 @@ def test_the_kl_and_its_derivatives_are_autograds(kind, point, data):
 def test_the_kl_and_its_derivatives_agree_by_complex_step(kind, point, data):
     lam, prior, noise = point
     v = data.draw(arrays(lam.shape))
-    check_gradient(lambda lam: kind.value(lam, prior, noise), lam, kind.grad(lam, prior, noise), "complex", atol=1e-12)
+    check_gradient(
+        lambda lam: kind.value(lam, prior, noise), lam, kind.gradient(lam, prior, noise), "complex", atol=1e-12
+    )
     check_hvp(
-        lambda lam: kind.grad(lam, prior, noise),
+        lambda lam: kind.gradient(lam, prior, noise),
         lam,
         v,
         lambda lam, v: kind.hvp(lam, prior, noise, v),
@@ -254,7 +255,7 @@ def test_at_extreme_variances_the_analytic_kl_is_finite_and_right(log_var, dtype
     lam, prior, v = (np.array(a, dtype) for a in ([[2.0, log_var]], [0.0, 0.0], [[1.0, 1.0]]))
     var = math.exp(log_var)
     assert_close(AnalyticKL.value(lam, prior), [0.5 * (var + 4 - 1 - log_var)], rtol)
-    assert_close(AnalyticKL.grad(lam, prior), [[2.0, (var - 1) / 2]], rtol)
+    assert_close(AnalyticKL.gradient(lam, prior), [[2.0, (var - 1) / 2]], rtol)
     assert_close(AnalyticKL.hvp(lam, prior, None, v), [[1.0, var / 2]], rtol)
 
 
@@ -266,7 +267,7 @@ def test_at_extreme_variances_the_sampled_kl_is_finite_and_right(log_var, dtype,
     sigma_e = 1.5 * math.exp(log_var / 2)
     z = 2 + sigma_e
     assert_close(SampledKL.value(lam, prior, noise), [z**2 / 2 - (1.5**2 + log_var) / 2], rtol)
-    assert_close(SampledKL.grad(lam, prior, noise), [[z, z * sigma_e / 2 - 0.5]], rtol)
+    assert_close(SampledKL.gradient(lam, prior, noise), [[z, z * sigma_e / 2 - 0.5]], rtol)
     expected = [[1 + sigma_e / 2, sigma_e * (1 + sigma_e / 2) / 2 + z * sigma_e / 4]]
     assert_close(SampledKL.hvp(lam, prior, noise, v), expected, rtol)
 
@@ -281,7 +282,7 @@ def test_every_function_keeps_the_precision_it_is_given(dtype):
     results = [sigma_e, z, gaussian.sample_tangent(lam, sigma_e, v), gaussian.sample_backward(sigma_e, z)]
     results += [gaussian.log_density(z, lam), gaussian.reparameterized_hvp(sigma_e, z, z, v)]
     for kind in KINDS:
-        results += [kind.value(lam, prior, noise), kind.grad(lam, prior, noise), kind.hvp(lam, prior, noise, v)]
+        results += [kind.value(lam, prior, noise), kind.gradient(lam, prior, noise), kind.hvp(lam, prior, noise, v)]
     assert [r.dtype for r in results] == [np.dtype(dtype)] * len(results)
 
 
@@ -291,6 +292,6 @@ def test_a_point_mass_has_the_gradient_and_the_product_of_minus_log_prior(point,
     lam, prior, noise = point
     v = data.draw(arrays(lam.shape))
     assert_close(PointMass.value(lam, prior), -gaussian.log_density(gaussian.split(lam)[0], prior), rtol=1e-14)
-    check_gradient(lambda lam: PointMass.value(lam, prior), lam, PointMass.grad(lam, prior), "complex")
-    moved = PointMass.grad(lam + 1e-20j * v, prior).imag / 1e-20
+    check_gradient(lambda lam: PointMass.value(lam, prior), lam, PointMass.gradient(lam, prior), "complex")
+    moved = PointMass.gradient(lam + 1e-20j * v, prior).imag / 1e-20
     assert_close(PointMass.hvp(lam, prior, noise, v), moved, rtol=1e-12, atol=1e-14)

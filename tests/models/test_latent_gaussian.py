@@ -16,14 +16,16 @@ from hypothesis import strategies as st
 
 from savi import reference
 from savi.engine.files import InputError
+from savi.experiments.evaluation import importance_weighted
 from savi.models.decoders import MLPDecoder
+from savi.models.discrete import Multinomial, Poisson
 from savi.models.gaussian import AnalyticKL, PointMass, SampledKL, join, split
 from savi.models.latent_gaussian import LatentGaussianModel
-from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial
+from savi.models.likelihoods import Bernoulli, Gaussian
 from savi.nets.mlp import MLP
 from savi.testing import Problem, assert_close, check_gradient, lams, problems, seeds, sizes
 
-ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
+ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z"), Poisson()]
 BOTH_KLS = pytest.mark.parametrize("kl", [AnalyticKL, SampledKL])
 EVERY_LIKELIHOOD = pytest.mark.parametrize("likelihood", ALL, ids=repr)
 
@@ -50,7 +52,7 @@ def largest_log_variance(p):
     decoder, (mu, log_var) = p.model.decoder, split(p.lam)
     if getattr(decoder.likelihood, "variance", "") != "from_z":
         return 0
-    out = reference.mlp(decoder.net, p.theta, mu + np.exp(log_var / 2) * p.noise)
+    out = decoder.net.reference(p.theta, mu + np.exp(log_var / 2) * p.noise)
     return np.abs(split(out)[1]).max()
 
 
@@ -62,7 +64,7 @@ def assert_matches_reference(p, rtol=1e-9):
     assert_close(p.model.loss(p.lam, p.theta, p.x, p.noise, p.beta), loss, rtol, name="loss")
     assert_close(evaluation.loss, loss, rtol, name="the evaluation's loss")
     assert_close(evaluation.d_lam, d_lam, rtol, atol, name="d_lam")
-    assert_close(p.model.theta_grad(p.lam, p.theta, p.x, p.noise, p.beta), d_theta, rtol, atol, name="d_theta")
+    assert_close(p.model.theta_gradient(p.lam, p.theta, p.x, p.noise, p.beta), d_theta, rtol, atol, name="d_theta")
 
 
 # --- linear-Gaussian models: everything is known ------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def test_the_gradient_of_log_px_is_theta_s_gradient_at_the_exact_posterior():
         return case.log_px()
 
     lam = case.posterior()
-    check_gradient(log_px, case.theta, -case.model.theta_grad(lam, case.theta, case.x, case.noise))
+    check_gradient(log_px, case.theta, -case.model.theta_gradient(lam, case.theta, case.x, case.noise))
 
 
 # --- the variance gradient of [LI], whose printed sign is wrong ---------------------------------------------------------
@@ -250,7 +252,7 @@ def test_gradients_agree_by_complex_step(likelihood, data):
     atol = 1e-12 * (1 + np.abs(p.model.loss(p.lam, p.theta, p.x, p.noise)).max())
     d_lam = p.model.evaluate(p.lam, p.theta, p.x, p.noise, p.beta).d_lam
     check_gradient(lambda lam: p.model.loss(lam, p.theta, p.x, p.noise, p.beta), p.lam, d_lam, "complex", atol=atol)
-    d_theta = p.model.theta_grad(p.lam, p.theta, p.x, p.noise, p.beta)
+    d_theta = p.model.theta_gradient(p.lam, p.theta, p.x, p.noise, p.beta)
     check_gradient(
         lambda theta: p.model.loss(p.lam, theta, p.x, p.noise, p.beta), p.theta, d_theta, "complex", atol=atol
     )
@@ -261,7 +263,7 @@ def test_gradients_agree_by_complex_step(likelihood, data):
 def test_gradients_agree_by_central_differences(likelihood, kl):
     model, lam, theta, x, noise = some_problem(likelihood, np.random.default_rng(1), kl=kl)
     check_gradient(lambda lam: model.loss(lam, theta, x, noise), lam, model.evaluate(lam, theta, x, noise).d_lam)
-    check_gradient(lambda theta: model.loss(lam, theta, x, noise), theta, model.theta_grad(lam, theta, x, noise))
+    check_gradient(lambda theta: model.loss(lam, theta, x, noise), theta, model.theta_gradient(lam, theta, x, noise))
 
 
 # --- the parts ----------------------------------------------------------------------------------------------------------
@@ -312,8 +314,8 @@ def test_log_weights_are_log_px_plus_log_prior_minus_log_q_of_every_sample(likel
             z.append(mu + math.exp(log_var / 2) * noise[s, b, d])
             expected += -log_var_p / 2 - (z[d] - mu_p) ** 2 / (2 * math.exp(log_var_p))  # log p(z), up to log 2 pi / 2
             expected -= -log_var / 2 - noise[s, b, d] ** 2 / 2
-        expected += reference.log_prob(
-            likelihood, reference.mlp(model.decoder.net, theta, np.array(z)), x[b], theta[model.decoder.net.size :]
+        expected += likelihood.reference(
+            model.decoder.net.reference(theta, np.array(z)), x[b], theta[model.decoder.net.size :]
         )
         assert_close(weights[s, b], expected, rtol=1e-12)
 
@@ -342,13 +344,13 @@ def test_theta_s_gradient_is_the_sum_of_the_examples_and_a_weight_per_example_we
     p = problem
     weight = np.linspace(-1, 2, len(p.x))
     single = [
-        p.model.theta_grad(p.lam[b : b + 1], p.theta, p.x[b : b + 1], p.noise[:, b : b + 1], p.beta)
+        p.model.theta_gradient(p.lam[b : b + 1], p.theta, p.x[b : b + 1], p.noise[:, b : b + 1], p.beta)
         for b in range(len(p.x))
     ]
     f = p.objective()
     weighted = f.theta_sum().add(f.gradient(p.lam, p.noise), weight).value()
     atol = 1e-11 * (1 + np.abs(single).max())
-    assert_close(p.model.theta_grad(p.lam, p.theta, p.x, p.noise, p.beta), np.sum(single, axis=0), atol=atol)
+    assert_close(p.model.theta_gradient(p.lam, p.theta, p.x, p.noise, p.beta), np.sum(single, axis=0), atol=atol)
     assert_close(weighted, np.tensordot(weight, single, 1), atol=atol)
 
 
@@ -368,13 +370,14 @@ def test_the_loss_is_the_mean_over_its_samples(problem):
 def test_evaluations_of_one_objective_stay_valid_while_others_are_made(likelihood, keep):
     rng = np.random.default_rng(0)
     model, lam, theta, x, noise = some_problem(likelihood, rng)
-    f, moved = model.objective(theta, x, keep=keep), [lam + 0.1 * i for i in range(5)]
+    f, moved = model.objective(theta, x), [lam + 0.1 * i for i in range(5)]
+    f.reserve(keep)
     evaluations = [f.evaluate(l, noise) for l in moved]
     for l, e in zip(moved, evaluations):
         alone = model.evaluate(l, theta, x, noise)
         assert_close(e.loss, alone.loss, rtol=1e-14)
         assert_close(e.d_lam, alone.d_lam, rtol=1e-13)
-        assert_close(f.theta_sum().add(e).value(), model.theta_grad(l, theta, x, noise), rtol=1e-12)
+        assert_close(f.theta_sum().add(e).value(), model.theta_gradient(l, theta, x, noise), rtol=1e-12)
 
 
 @EVERY_LIKELIHOOD
@@ -388,7 +391,7 @@ def test_the_same_call_gives_the_same_bits_and_leaves_its_arguments_alone(likeli
             e.loss,
             e.d_lam,
             model.loss(*point),
-            model.theta_grad(*point),
+            model.theta_gradient(*point),
             model.log_weights(*point),
             *model.parts(*point),
         ]
@@ -409,7 +412,7 @@ def test_results_have_the_precision_of_the_arguments_and_agree_across_precisions
         real = np.zeros(0, dtype).real.dtype
         point = lam.astype(dtype), theta.astype(dtype), x.astype(np.uint8), noise.astype(real)
         e = model.evaluate(*point, beta=0.3)
-        results = [e.loss, e.d_lam, model.loss(*point, beta=0.3), model.theta_grad(*point), *model.parts(*point)]
+        results = [e.loss, e.d_lam, model.loss(*point, beta=0.3), model.theta_gradient(*point), *model.parts(*point)]
         results += [*model.posterior_kl(point[0], 2 * point[0]), model.log_weights(*point)]
         f = model.objective(*point[1:3])
         product = f.hvp(f.evaluate(point[0], point[3]), point[0])
@@ -455,7 +458,7 @@ def test_a_wrong_shape_is_refused_with_its_numbers_by_every_verb(shapes, message
     model = LatentGaussianModel(MLPDecoder(MLP([16, 3]), Bernoulli()))
     shapes = {"lam": (64, 32), "theta": (51,), "x": (64, 3), "noise": (2, 64, 16)} | shapes
     point = [np.zeros(shapes[name]) for name in ("lam", "theta", "x", "noise")]
-    for verb in (model.loss, model.parts, model.evaluate, model.theta_grad, model.log_weights):
+    for verb in (model.loss, model.parts, model.evaluate, model.theta_gradient, model.log_weights):
         with pytest.raises(InputError) as caught:
             verb(*point)
         assert message in str(caught.value)
@@ -507,8 +510,41 @@ def test_with_a_point_mass_the_loss_is_minus_the_log_joint_and_no_noise_is_drawn
     noise = model.draw_noise(rng, 2, 3)
     assert noise.shape == (2, 3, 2) and not noise.any()
     lam = np.concatenate([mu, rng.normal(size=(3, 2))], axis=1)
-    logits = reference.mlp(model.decoder.net, theta, mu)
+    logits = model.decoder.net.reference(theta, mu)
     log_px = (x * logits - np.logaddexp(0, logits)).sum(axis=1)
     log_pz = -0.5 * (np.log(2 * np.pi) + mu**2).sum(axis=1)
     assert_close(model.loss(lam, theta, x, noise), -log_px - log_pz, rtol=1e-12)
     assert not model.evaluate(lam, theta, x, noise).d_lam[:, 2:].any()
+
+
+def test_a_point_mass_is_one_whatever_the_noise_and_its_judge_knows_it():
+    rng = np.random.default_rng(0)
+    model = LatentGaussianModel(MLPDecoder(MLP([2, 4, 5]), Bernoulli()), rng.normal(size=4), PointMass)
+    theta, x, lam = model.init(rng), (rng.random((3, 5)) < 0.5).astype(float), rng.normal(size=(3, 4))
+    noise, v = rng.standard_normal((2, 3, 2)), rng.normal(size=(3, 4))  # given by hand: not drawn by the model
+    f, still = model.objective(theta, x, 0.7), model.draw_noise(rng, 2, 3)
+    assert_close(f.loss(lam, noise), f.loss(lam, still), rtol=1e-14)
+    assert_close(
+        f.loss(lam, noise), reference.loss(model, lam, theta, x, noise, 0.7), rtol=1e-12, name="the judge's loss"
+    )
+    e, judge = f.evaluate(lam, noise), lambda lam, theta: reference.loss(model, lam, theta, x, noise, 0.7)
+    d_lam, d_theta = autograd.grad(lambda lam, theta: anp.sum(judge(lam, theta)), (0, 1))(lam, theta)
+    assert_close(e.d_lam, d_lam, rtol=1e-12, name="d_lam")
+    assert_close(f.theta_sum().add(e).value(), d_theta, rtol=1e-12, name="d_theta")
+    product, (h, h_theta) = f.hvp(e, v), reference.hessian_products(judge, lam, theta, v)
+    assert_close(product.lam, h, rtol=1e-12, name="H_ll v")
+    assert_close(f.theta_sum().add(product).value(), h_theta, rtol=1e-12, name="H_tl v")
+
+
+def test_a_point_mass_has_no_importance_weights_and_says_so():
+    model = LatentGaussianModel(MLPDecoder(MLP([2, 5]), Bernoulli()), kl=PointMass)
+    theta, x, lam = model.init(np.random.default_rng(0)), np.ones((3, 5)), np.zeros((3, 4))
+    assert "log_weights" not in model.supports
+    for estimate in (model.log_weights, model.objective(theta, x).log_weights):
+        arguments = (
+            (lam, theta, x, np.zeros((1, 3, 2))) if estimate == model.log_weights else (lam, np.zeros((1, 3, 2)))
+        )
+        with pytest.raises(InputError, match="q is a PointMass, which has no density"):
+            estimate(*arguments)
+    with pytest.raises(InputError, match="q is a PointMass"):
+        importance_weighted(model, theta, lam, x, np.random.default_rng(0), 10)

@@ -10,38 +10,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import reference
 from savi.engine.files import InputError
-from savi.models.likelihoods import Bernoulli, Gaussian, Multinomial, sum_softplus
+from savi.models.discrete import Multinomial, Poisson, log_factorial
+from savi.models.likelihoods import Bernoulli, Gaussian, sum_softplus
 from savi.nets.activations import softplus
 from savi.testing import arrays, assert_close, check_density, check_gradient, observations, sizes
 
-ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z")]
+ALL = [Bernoulli(), Multinomial(), Gaussian("global"), Gaussian("per_dimension"), Gaussian("from_z"), Poisson()]
 EVERY_LIKELIHOOD = pytest.mark.parametrize("likelihood", ALL, ids=repr)
-EVERY_GAUSSIAN = pytest.mark.parametrize("likelihood", ALL[2:], ids=repr)
-DISCRETE = [Bernoulli(), Multinomial()]
+EVERY_GAUSSIAN = pytest.mark.parametrize("likelihood", ALL[2:5], ids=repr)
+DISCRETE = [Bernoulli(), Multinomial(), Poisson()]
+EXTREMES = {"Gaussian": (-12.0, 12.0), "Poisson": (-1e4, 12.0)}  # of the outputs; elsewhere logits of +-1e4
 COUNTS = 4  # n of the multinomials that are enumerated
-
-
-def width(likelihood, data_dim):
-    """How many outputs the network needs."""
-    return 2 * data_dim if likelihood.data_dim(4) == 2 else data_dim
 
 
 @st.composite
 def cases(draw, likelihood, extreme=False):
     """(out (S, B, O), x (B, M), eta (E,), out_dot (S, B, O))."""
     S, B, M = draw(sizes), draw(sizes), draw(sizes)
-    shape = (S, B, width(likelihood, M))
-    extremes = () if not extreme else (-12.0, 12.0) if isinstance(likelihood, Gaussian) else (-1e4, 1e4)
+    shape = (S, B, likelihood.outputs(M))
+    extremes = EXTREMES.get(type(likelihood).__name__, (-1e4, 1e4)) if extreme else ()
     out, out_dot = draw(arrays(shape, extremes=extremes)), draw(arrays(shape))
     return out, draw(observations(likelihood, B, M)), draw(arrays((likelihood.size(M),))), out_dot
 
 
 def support(likelihood, data_dim):
-    """Every x of a discrete likelihood: all binary vectors, or all vectors of COUNTS counts."""
+    """Every x of a discrete likelihood: all binary vectors, all vectors of COUNTS counts; of Poissons, all likely ones."""
     if isinstance(likelihood, Bernoulli):
         return np.array(list(itertools.product([0.0, 1.0], repeat=data_dim)))
+    if isinstance(likelihood, Poisson):  # rates below 2.8: what lies above has a probability below 1e-16
+        return np.array(list(itertools.product(np.arange(28.0), repeat=data_dim)))
     counts = itertools.product(range(COUNTS + 1), repeat=data_dim)
     return np.array([c for c in counts if sum(c) == COUNTS], dtype=float)
 
@@ -71,9 +69,11 @@ def tangent_of(likelihood, out, x, eta, out_dot):
 @pytest.mark.parametrize("likelihood", DISCRETE, ids=repr)
 @given(data=st.data())
 def test_probabilities_sum_to_one_over_the_support(likelihood, data):
-    M = data.draw(sizes)
-    out = data.draw(arrays((M,), extremes=(-1e4, 1e4)))
-    check_density(lambda x: log_mass(likelihood, out, x), support=support(likelihood, M), rtol=1e-12)
+    M, poisson = data.draw(sizes), isinstance(likelihood, Poisson)
+    M = min(M, 2) if poisson else M
+    out = data.draw(arrays((M,), high=1 if poisson else 3, extremes=(-1e4,) if poisson else (-1e4, 1e4)))
+    rtol = 1e-12 + np.finfo(float).eps * np.abs(out).sum()  # x a and softplus(a) nearly cancel where a is 1e4
+    check_density(lambda x: log_mass(likelihood, out, x), support=support(likelihood, M), rtol=rtol)
 
 
 @EVERY_GAUSSIAN
@@ -89,8 +89,9 @@ def test_the_gaussian_integrates_to_one(likelihood, data_dim):
 @given(data=st.data())
 @settings(max_examples=50)
 def test_mean_error_and_tangent_are_the_moments_of_the_enumerated_distribution(likelihood, data):
-    M = data.draw(sizes)
-    out, v = data.draw(arrays((M,))), data.draw(arrays((M,)))
+    M, poisson = data.draw(sizes), isinstance(likelihood, Poisson)
+    M = min(M, 2) if poisson else M
+    out, v = data.draw(arrays((M,), high=1 if poisson else 3)), data.draw(arrays((M,)))
     x = support(likelihood, M)
     p = np.exp(log_mass(likelihood, out, x))[:, None]
     n = COUNTS if isinstance(likelihood, Multinomial) else 1
@@ -128,12 +129,10 @@ def test_the_gaussian_is_the_textbook_product_over_dimensions(likelihood, data):
 @settings(max_examples=25)
 def test_log_prob_and_error_are_the_references(likelihood, data):
     out, x, eta, _ = data.draw(cases(likelihood, extreme=True))
-    expected = reference.log_prob(likelihood, out, x, eta)
+    expected = likelihood.reference(out, x, eta)
     atol = 1e-12 * (1 + np.abs(expected).max())
     assert_close(likelihood.log_prob(out, x, eta), expected, rtol=1e-9, atol=atol)
-    d_out, d_eta = autograd.grad(lambda out, eta: anp.sum(reference.log_prob(likelihood, out, x, eta)), (0, 1))(
-        out, eta
-    )
+    d_out, d_eta = autograd.grad(lambda out, eta: anp.sum(likelihood.reference(out, x, eta)), (0, 1))(out, eta)
     error = error_of(likelihood, out, x, eta)
     assert_close(error, d_out, rtol=1e-9, atol=atol, name="error")
     assert_close(likelihood.eta_error(error, eta).sum(axis=(0, 1)), d_eta, rtol=1e-9, atol=atol, name="eta_error")
@@ -146,7 +145,7 @@ def test_tangents_are_the_references(likelihood, data):
     out, x, eta, out_dot = data.draw(cases(likelihood, extreme=True))
 
     def along(out, eta):
-        d_out = autograd.grad(lambda out: anp.sum(reference.log_prob(likelihood, out, x, eta)))(out)
+        d_out = autograd.grad(lambda out: anp.sum(likelihood.reference(out, x, eta)))(out)
         return anp.sum(d_out * out_dot)
 
     h_out, h_eta = autograd.grad(along, (0, 1))(out, eta)
@@ -288,11 +287,12 @@ def test_error_and_tangent_are_written_over_their_argument(likelihood):
         (Gaussian("global"), 4, 4, 1),
         (Gaussian("per_dimension"), 4, 4, 4),
         (Gaussian("from_z"), 4, 2, 0),
+        (Poisson(), 4, 4, 0),
     ],
     ids=repr,
 )
 def test_data_dim_and_parameter_count(likelihood, outputs, data_dim, size):
-    assert likelihood.data_dim(outputs) == data_dim
+    assert likelihood.data_dim(outputs) == data_dim and likelihood.outputs(data_dim) == outputs
     assert likelihood.size(data_dim) == size
 
 
@@ -307,6 +307,7 @@ def test_data_dim_and_parameter_count(likelihood, outputs, data_dim, size):
         (Multinomial(), [[-1.0, 2.0]], "x has values from -1 to 2; a Multinomial likelihood needs whole counts >= 0"),
         (Multinomial(), [[0.5, 2.0]], "x has values from 0.5 to 2"),
         (Multinomial(), [[1.0, np.inf]], "x has values from 1 to inf"),
+        (Poisson(), [[0.5, 2.0]], "x has values from 0.5 to 2; a Poisson likelihood needs whole counts >= 0"),
         (Gaussian(), [[1.0, np.nan]], "x has NaN; a Gaussian likelihood needs finite values"),
         (Gaussian(), [[-np.inf, 2.0]], "x has values from -inf to 2; a Gaussian likelihood needs finite values"),
     ],
@@ -348,7 +349,7 @@ def test_what_makes_no_gaussian_is_refused(make, message):
 @EVERY_LIKELIHOOD
 def test_the_residual_is_what_the_mean_leaves_of_x(likelihood):
     rng = np.random.default_rng(0)
-    out = rng.normal(size=(2, 3, 8 if getattr(likelihood, "variance", "") == "from_z" else 4))
+    out = rng.normal(size=(2, 3, likelihood.outputs(4)))
     x, eta = rng.integers(0, 2, (3, 4)).astype(float), rng.normal(size=likelihood.size(4))
     n = x.sum(axis=-1, keepdims=True) if isinstance(likelihood, Multinomial) else 1
     expected = x - n * likelihood.mean(out, eta)
@@ -367,3 +368,24 @@ def test_the_sum_of_softplus_is_the_sum_of_the_textbooks(width, top, dtype):
     actual = sum_softplus(a)
     assert actual.dtype == dtype and actual.shape == (3, 2)
     np.testing.assert_allclose(actual, expected, rtol=0, atol=4 * width * np.finfo(dtype).eps * (1 + top))
+
+
+DRAWS, ERRORS = 20_000, 6  # a mean of DRAWS may be off by so many standard errors: by chance once in 5e8 comparisons
+
+
+@EVERY_LIKELIHOOD
+def test_samples_have_the_mean_and_the_variance_of_the_likelihood(likelihood):
+    """The score of its own samples has mean zero, and their mean is `mean`: two oracles that no formula here shares."""
+    rng, M = np.random.default_rng(0), 3
+    out, eta = rng.normal(0, 0.7, likelihood.outputs(M)), rng.normal(0, 0.5, likelihood.size(M))
+    outs = np.tile(out, (DRAWS, 1))
+    x = likelihood.sample(outs, eta, rng)
+    likelihood.check(x)
+    n = x.sum(axis=-1, keepdims=True) if isinstance(likelihood, Multinomial) else 1
+    for draws in (x - n * likelihood.mean(outs, eta), error_of(likelihood, outs, x, eta)):
+        assert np.all(np.abs(draws.mean(axis=0)) <= ERRORS * draws.std(axis=0) / np.sqrt(DRAWS) + 1e-12)
+
+
+def test_the_logarithms_of_factorials_are_lgammas():
+    x = np.array([[0, 1, 2, 3], [7, 100, 1023, 1024]])
+    assert_close(log_factorial(x), [[math.lgamma(n + 1) for n in row] for row in x], rtol=1e-13)

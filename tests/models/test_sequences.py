@@ -1,13 +1,15 @@
 """LSTM decoders and encoders against autograd, complex steps and each other; padding, start token, language models."""
 
 import gc
+import inspect
+import textwrap
 import weakref
 
 import autograd
 import autograd.numpy as anp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import savi
@@ -18,6 +20,7 @@ from savi import (
     VAESVI,
     Categorical,
     FixedDecoder,
+    HighwayMLP,
     InputError,
     Iterative,
     LatentGaussianModel,
@@ -27,8 +30,9 @@ from savi import (
     iterative,
     reference,
 )
-from savi.models.sequence_decoders import check_tokens
-from savi.nets.lstm import LSTM
+from savi.models import z_at as sequences
+from savi.nets import lstm, lstm_cell
+from savi.nets.lstm import LSTM, check_tokens
 from savi.testing import assert_close, seeds
 
 KINDS = [("output", ()), ("output", (3,)), ("output", (3, 4)), ("input", ()), ("input", (3,))]
@@ -38,7 +42,7 @@ V, E, H = 5, 2, 3
 class Point:
     """A model of sequences of different lengths and a point to evaluate it at."""
 
-    def __init__(self, z_at, layers, seed=0, D=2, S=2, B=3, T=4, dtype=float):
+    def __init__(self, z_at, layers, seed=0, D=2, S=2, B=3, T=4, dtype=float, H=H):
         rng = np.random.default_rng(seed)
         self.decoder = LSTMDecoder(V, E, H, D, layers, "tanh", z_at)
         self.model = LatentGaussianModel(self.decoder)
@@ -61,8 +65,9 @@ def padded(x, lengths):
 
 
 points = st.builds(
-    lambda kind, seed, D, S, B, T: Point(*kind, seed, D, S, B, T),
+    lambda kind, seed, D, S, B, T, H: Point(*kind, seed, D, S, B, T, H=H),
     st.sampled_from(KINDS), seeds, st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 5),
+    st.integers(1, 4),
 )  # fmt: skip
 
 
@@ -106,7 +111,7 @@ def test_hessian_products_are_autograds(z_at, layers, method):
     h, h_theta = reference.hessian_products(p.loss, p.lam, p.theta, p.v)
     f = p.objective()
     product = hvp.product(f, f.evaluate(p.lam, p.noise), p.v, method)
-    rtol = 1e-6 if method == "central" or (method == "exact" and z_at == "input") else 1e-9
+    rtol = 1e-6 if method == "central" else 1e-9
     assert_close(product.lam, h, rtol, 1e-12, "H_ll v")
     assert_close(f.theta_sum().add(product).value(), h_theta, rtol, 1e-12, "H_tl v")
 
@@ -118,8 +123,91 @@ def test_a_weighted_product_weighs_each_example(z_at, layers, method):
     h_theta = reference.hessian_products(p.loss, p.lam, p.theta, w[:, None] * p.v)[1]
     f = p.objective()
     product = hvp.product(f, f.evaluate(p.lam, p.noise), p.v, method)
-    rtol = {"exact": 1e-6 if z_at == "input" else 1e-9, "complex": 1e-9, "forward": 1e-3}[method]
+    rtol = {"exact": 1e-9, "complex": 1e-9, "forward": 1e-3}[method]
     assert_close(f.theta_sum().add(product, w).value(), h_theta, rtol, 1e-12, "weighted H_tl v")
+
+
+@given(points, seeds)
+@settings(max_examples=60)
+def test_exact_products_are_autograds_and_the_complex_steps(p, seed):
+    f, weights = p.objective(), np.random.default_rng(seed).uniform(-2, 2, len(p.x))
+    e = f.evaluate(p.lam, p.noise)
+    exact = hvp.product(f, e, p.v)
+    for method, rtol in (("autograd", 1e-8), ("complex", 1e-10)):
+        judge = hvp.product(f, e, p.v, method)
+        assert_close(exact.lam, judge.lam, rtol, 1e-12, "H_ll v")
+        for w in (1.0, weights):
+            actual, expected = (f.theta_sum().add(product, w).value() for product in (exact, judge))
+            assert_close(actual, expected, rtol, 1e-12, "H_tl v")
+
+
+@pytest.mark.parametrize("z_at, layers", KINDS)
+def test_exact_products_in_single_precision(z_at, layers):
+    results, weights = [], np.array([0.5, -2.0, 1.5])
+    for dtype in (np.float32, np.float64):
+        p = Point(z_at, layers, dtype=dtype, T=6)
+        f = p.objective()
+        product = hvp.product(f, f.evaluate(p.lam, p.noise), p.v)
+        results.append((product.lam, f.theta_sum().add(product, weights).value()))
+        assert all(a.dtype == dtype for a in results[-1])
+    for single, double in zip(*results):
+        assert_close(single, double, 1e-4)
+
+
+@pytest.mark.parametrize("z_at", ["output", "input"])
+@pytest.mark.parametrize("method", ["exact", "complex"])
+def test_several_products_of_several_evaluations_are_summed_right(z_at, method):
+    p = Point(z_at, (3,))
+    f = p.model.objective(p.theta, p.x, p.beta)
+    f.reserve(2)
+    evaluations, total, expected = [f.evaluate(p.lam + shift, p.noise) for shift in (0.0, 0.5)], f.theta_sum(), 0.0
+    products = [(hvp.product(f, e, s * p.v, method), w) for e in evaluations for s, w in ((1.0, 0.5), (-3.0, 2.0))]
+    for product, w in products:
+        total.add(product, w)
+    for shift in (0.0, 0.5):
+        expected = expected + (0.5 - 3 * 2.0) * reference.hessian_products(p.loss, p.lam + shift, p.theta, p.v)[1]
+    assert_close(total.value(), expected, 1e-9, 1e-12, "a sum of products")
+
+
+@pytest.mark.parametrize("z_at", ["output", "input"])
+def test_the_output_net_may_be_a_highway(z_at):
+    p = Point(z_at, (4, 4))
+    p.decoder.net = HighwayMLP(p.decoder.net.sizes, "tanh")
+    p.decoder.size = p.decoder.offsets[1] + p.decoder.net.size
+    p.theta = np.random.default_rng(1).uniform(-1, 1, p.decoder.size)
+    f, weights = p.objective(), np.array([0.5, -2.0, 1.5])
+    e = f.evaluate(p.lam, p.noise)
+    exact = hvp.product(f, e, p.v)
+    for method in ("complex", "autograd"):
+        judge = hvp.product(f, e, p.v, method)
+        assert_close(exact.lam, judge.lam, 1e-10, 1e-13, "H_ll v")
+        actual, expected = (f.theta_sum().add(product, weights).value() for product in (exact, judge))
+        assert_close(actual, expected, 1e-10, 1e-13, "H_tl v")
+
+
+@given(seeds, st.integers(0, 2), st.booleans(), st.integers(1, 3), st.integers(1, 4))
+@settings(max_examples=40)
+def test_an_lstms_tangents_are_the_complex_steps(seed, X, with_h_0, S, T):
+    """Whatever it is given: extra inputs or none, h_0 or none."""
+    rng, net, B, r = np.random.default_rng(seed), LSTM(V, E, H, X), 2, 1e-20
+    params, tokens = rng.uniform(-1, 1, net.size), rng.integers(-1, V, (T, B))
+    S = S if X or with_h_0 else 1
+    given_x = [rng.normal(size=(2, S, B, X)) if X else (None, None), rng.normal(size=(2, S, B, H))]
+    if not with_h_0:
+        given_x[1] = None, None
+    d_h, d_h_dot = rng.normal(size=(2, T, S, B, H))
+    over = net.over(params, tokens)
+    record = over.forward(*(a for a, _ in given_x))
+    over.backward(record, d_h)
+    dot = over.tangent(record, *(a_dot for _, a_dot in given_x))
+    backs = over.tangent_backward(record, dot, d_h_dot)
+    step = over if X or with_h_0 else net.over(params.astype(complex), tokens)
+    moved = step.forward(*(None if a is None else a + 1j * r * a_dot for a, a_dot in given_x))
+    assert_close(dot.h, moved.h.imag / r, 1e-11, 1e-13, "h_dot")
+    for actual, expected in zip(backs, step.backward(moved, d_h + 1j * r * d_h_dot)):
+        assert_close(actual, expected.imag / r, 1e-11, 1e-13, "R{d extra}, R{d h_0}")
+    actual, expected = over.param_sum().add_tangent(record, dot), step.param_sum(complex).add(moved)
+    assert_close(actual.value(), expected.value().imag / r, 1e-11, 1e-13, "R{d params}")
 
 
 @pytest.mark.parametrize("z_at, layers", KINDS)
@@ -166,10 +254,15 @@ def test_latent_size_zero_is_a_language_model(z_at):
     model, x = LatentGaussianModel(decoder), padded(np.arange(12).reshape(3, 4) % V, np.array([4, 2, 3]))
     theta = model.init(np.random.default_rng(0))
     loss, d_theta, d_phi = SVI(steps=0).gradient(model, theta, np.zeros(0), x, np.random.default_rng(0))
-    judge = lambda theta: -reference.sequence_log_px(decoder, theta, np.zeros((1, 3, 0)), x)[0]  # noqa: E731
+    judge = lambda theta: -decoder.reference(theta, np.zeros((1, 3, 0)), x)[0]  # noqa: E731
     assert_close(loss, judge(theta), 1e-12, 0, "NLL")
     assert_close(d_theta, autograd.grad(lambda theta: anp.sum(judge(theta)))(theta), 1e-9, 1e-12, "d theta")
     assert d_phi.shape == (0,)
+    f = model.objective(theta, x)
+    for method in ("exact", "complex"):
+        product = hvp.product(f, f.evaluate(np.zeros((3, 0)), np.zeros((1, 3, 0))), np.zeros((3, 0)), method)
+        assert_close(product.lam, np.zeros((3, 0)))
+        assert_close(f.theta_sum().add(product).value(), np.zeros(model.size))
 
 
 # --- the encoder, and methods on sequences --------------------------------------------------------------------------------
@@ -178,10 +271,10 @@ def test_latent_size_zero_is_a_language_model(z_at):
 def encode(encoder, phi, x):
     """The encoder in autograd: an affine map of the state after the last token."""
     tokens = np.where(x.T < 0, encoder.lstm.vocabulary, x.T)
-    states = reference.lstm(encoder.lstm, phi[: encoder.lstm.size], tokens)
+    states = encoder.lstm.reference(phi[: encoder.lstm.size], tokens)
     last = (x >= 0).sum(axis=1) - 1
     h = sum((last == t)[:, None] * h for t, h in enumerate(states))
-    return reference.mlp(encoder.net, phi[encoder.lstm.size :], h)
+    return encoder.net.reference(phi[encoder.lstm.size :], h)
 
 
 @given(seeds, st.integers(1, 4), st.integers(1, 5))
@@ -189,23 +282,24 @@ def test_the_encoder_and_its_gradient_are_autograds(seed, B, T):
     rng, encoder = np.random.default_rng(seed), LSTMEncoder(V, E, H, 4)
     x, phi = padded(rng.integers(0, V, (B, T)), rng.integers(1, T + 1, B)), rng.uniform(-1, 1, encoder.size)
     d = rng.uniform(-1, 1, (B, 4))
-    record = encoder.record(phi, x)
+    record = encoder.evaluate(phi, x)
     assert_close(record.output, encode(encoder, phi, x), 1e-12, 1e-13, "output")
     judge = autograd.grad(lambda phi: anp.sum(d * encode(encoder, phi, x)))(phi)
-    assert_close(encoder.grad(phi, record, d), judge, 1e-9, 1e-12, "d phi")
+    assert_close(encoder.gradient(phi, record, d), judge, 1e-9, 1e-12, "d phi")
 
 
-@pytest.mark.parametrize("z_at, layers", [("output", (3,)), ("output", ()), ("input", ())])
+@pytest.mark.parametrize("z_at, layers", [("output", (3,)), ("output", ()), ("input", ()), ("input", (3,))])
 @pytest.mark.parametrize("fixed", [False, True])
-def test_sa_vae_on_sequences_is_autograd_through_the_loop(z_at, layers, fixed):
-    p, K, step_size, momentum = Point(z_at, layers), 3, 0.05, 0.5
+@pytest.mark.parametrize("K", [0, 1, 3])
+def test_sa_vae_on_sequences_is_autograd_through_the_loop(z_at, layers, fixed, K):
+    p, step_size, momentum = Point(z_at, layers), 0.05, 0.5
     encoder = LSTMEncoder(V, E, H, 4)
     rng = np.random.default_rng(1)
     phi, noise = rng.uniform(-1, 1, encoder.size), rng.standard_normal((K + 1, 2, 3, 2))
     model, theta = p.model, p.theta
     if fixed:
         model, theta = LatentGaussianModel(FixedDecoder(p.decoder, p.theta)), np.zeros(0)
-    method = SAVAE(encoder, K, step_size, momentum, hvp="exact" if z_at == "output" else "complex")
+    method = SAVAE(encoder, K, step_size, momentum)
     found = method.gradient(model, theta, phi, p.x, noise=noise)
 
     def through(theta, phi):
@@ -255,17 +349,18 @@ def test_an_error_encoding_of_tokens_is_an_input_error():
 def test_dtype_in_is_dtype_out(z_at, dtype):
     p, encoder = Point(z_at, (3,), dtype=dtype), LSTMEncoder(V, E, H, 4)
     phi = encoder.init(np.random.default_rng(0), dtype)
-    arrays = SAVAE(encoder, 2, hvp="complex").gradient(p.model, p.theta, phi, p.x, np.random.default_rng(0))
-    assert [a.dtype for a in arrays] == [dtype] * 3
+    for method in ("exact", "complex"):
+        arrays = SAVAE(encoder, 2, hvp=method).gradient(p.model, p.theta, phi, p.x, np.random.default_rng(0))
+        assert [a.dtype for a in arrays] == [dtype] * 3
     assert p.model.init(np.random.default_rng(0), dtype).dtype == dtype
 
 
 def test_the_states_are_computed_once_for_an_inner_loop(monkeypatch):
     p, calls = Point("output", (3,)), []
-    from savi.nets.lstm import _Over
+    from savi.nets.lstm import OverTokens
 
-    forward = _Over.forward
-    monkeypatch.setattr(_Over, "forward", lambda self, *a: calls.append(1) or forward(self, *a))
+    forward = OverTokens.forward
+    monkeypatch.setattr(OverTokens, "forward", lambda self, *a: calls.append(1) or forward(self, *a))
     f = p.objective()
     for _ in range(5):
         f.gradient(p.lam, p.noise)
@@ -278,7 +373,7 @@ def test_a_batch_in_parts_is_the_batch(monkeypatch):
     p, encoder = Point("output", (3,), B=7), LSTMEncoder(V, E, H, 4)
     phi, noise = encoder.init(np.random.default_rng(0)), np.random.default_rng(1).standard_normal((3, 1, 7, 2))
     whole = SAVAE(encoder, 2).gradient(p.model, p.theta, phi, p.x, noise=noise)
-    monkeypatch.setattr(threads, "parts", lambda n, work: [slice(0, 2), slice(2, n)])
+    monkeypatch.setattr(threads, "slices", lambda n, work: [slice(0, 2), slice(2, n)])
     for a, b in zip(SAVAE(encoder, 2).gradient(p.model, p.theta, phi, p.x, noise=noise), whole):
         assert_close(a, b, 1e-12, 1e-13, "a gradient in parts")
 
@@ -414,7 +509,7 @@ def test_inference_in_parts_is_inference_of_the_batch(monkeypatch):
     for method, parameters in ((SAVAE(encoder, 2), phi), (SVI(2, start="prior"), None)):
         with monkeypatch.context() as patch:
             whole = method.infer(p.model, p.theta, parameters, p.x, np.random.default_rng(1))
-            patch.setattr(threads, "parts", lambda n, work: [slice(0, 2), slice(2, n)])
+            patch.setattr(threads, "slices", lambda n, work: [slice(0, 2), slice(2, n)])
             found = method.infer(p.model, p.theta, parameters, p.x, np.random.default_rng(1))
         assert_close(found, whole, 1e-12, 1e-13, "lam in parts")
 
@@ -425,3 +520,61 @@ def test_a_fixed_decoders_mean_is_its_decoders_mean():
     theta, z = rng.uniform(-1, 1, decoder.size), rng.standard_normal((4, 2))
     found = FixedDecoder(decoder, theta).mean(np.zeros(0), z)
     assert_close(found, decoder.mean(theta, z), 1e-14, 0, "E[x | z]")
+
+
+# --- mutations: the checks of the products must fail ------------------------------------------------------------------
+
+OVER, LSTM_SUM, INPUT, INPUT_SUM = lstm.OverTokens, lstm._LSTMSum, sequences.AtInput, sequences._InputSum
+LINES = {
+    "f c_dot is dropped": (OVER, "tangent", "f * c_dot[t] + ", ""),
+    "p_g a_dot_g x 1.001": (OVER, "tangent", "+ by_g", "+ 1.001 * by_g"),
+    "p_o a_dot_o is dropped": (OVER, "tangent", "by_o + q", "q"),
+    "q c_dot x 1.001": (OVER, "tangent", "by_o + q", "by_o + 1.001 * q"),
+    "extra_dot is dropped": (OVER, "tangent", "a_dot[t] += extra", "pass"),
+    "h_0_dot is dropped": (OVER, "tangent", "h_dot[0] = ", "h_dot[0] = 0 * "),
+    "extra_dot in u_dot is dropped": (OVER, "tangent", "E + X] = extra_dot", "E + X] = 0"),
+    "h_dot in u_dot x 1.001": (OVER, "tangent", "= h_dot[:-1]", "= 1.001 * h_dot[:-1]"),
+    "d_h_dot of the next step is dropped": (OVER, "tangent_backward", "d_h_dot[t] + back", "d_h_dot[t]"),
+    "q d_h_dot x 1.001": (OVER, "tangent_backward", "d_dot * dot.q[t]", "1.001 * d_dot * dot.q[t]"),
+    "q_dot d_h is dropped": (OVER, "tangent_backward", " + q_dot[t]", ""),
+    "f d_c_dot is dropped": (OVER, "tangent_backward", "d_c_dot *= forget[t]", "pass"),
+    "f_dot d_c is dropped": (OVER, "tangent_backward", "d_c_dot += f_dot[t]", "pass"),
+    "p_dot is dropped": (OVER, "tangent_backward", "deltas_dot[t] += times", "deltas_dot[t] = times"),
+    "p is dropped": (OVER, "tangent_backward", "deltas_dot[t] += times", "deltas_dot[t] += 0 * times"),
+    "R{d extra} x 1.001": (OVER, "tangent_backward", "@ self.W_extra.T", "@ (1.001 * self.W_extra.T)"),
+    "p_i: g's part is dropped": (lstm_cell, "bends", "g_slope * a_g + g * (1", "g * (1"),
+    "p_i: i's part x 1.001": (lstm_cell, "bends", "+ g * (1 - 2 * i)", "+ 1.001 * g * (1 - 2 * i)"),
+    "p_f: c_dot's part is dropped": (lstm_cell, "bends", "f_slope * dot.c[:-1] + ", ""),
+    "p_f: f's part x 1.001": (lstm_cell, "bends", "c * (1 - 2 * f)", "1.001 * c * (1 - 2 * f)"),
+    "p_o: tanh c's part is dropped": (lstm_cell, "bends", "o_slope * tanh_dot + ", ""),
+    "p_o: o's part x 1.001": (lstm_cell, "bends", "tanh_c * (1 - 2 * o)", "1.001 * tanh_c * (1 - 2 * o)"),
+    "p_g: i's part x 1.001": (lstm_cell, "bends", "(i_slope * a_i", "(1.001 * i_slope * a_i"),
+    "p_g: g's part is dropped": (lstm_cell, "bends", " - 2 * i * g * a_g", ""),
+    "q: o's part x 1.001": (lstm_cell, "bends", "o_dot * tanh_slope -", "1.001 * o_dot * tanh_slope -"),
+    "q: tanh c's part is dropped": (lstm_cell, "bends", " - 2 * o * tanh_c * tanh_dot", ""),
+    "p_f x 1.001": (lstm_cell, "slopes", "c * f", "1.001 * c * f"),
+    "the words' gradient stands still": (LSTM_SUM, "add_tangent", "dot.deltas[0]", "(0 * dot.deltas[0])"),
+    "h_0's part of R{d z} is dropped": (INPUT, "tangent", "d_z_dot + dot.d_h_0", "d_z_dot + 0 * dot.d_h_0"),
+    "h_0 does not move": (INPUT, "tangent", "z_dot, z_dot @", "z_dot, 0 * z_dot @"),
+    "z_dot^T d_h_0 is dropped": (INPUT_SUM, "add_tangent", "self._add_join(dot.z, 0,", "self._add_join(0 * dot.z, 0,"),
+    "z^T R{d_h_0} is dropped": (INPUT_SUM, "add_tangent", "record.z, 1, dot.d_h_0", "record.z, 1, 0 * dot.d_h_0"),
+    "b gets d_h_0": (INPUT_SUM, "add_tangent", "self._add_join(dot.z, 0,", "self._add_join(dot.z, 1,"),
+    "b gets no R{d_h_0}": (INPUT_SUM, "add_tangent", "record.z, 1,", "record.z, 0,"),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_autograd_catches_a_changed_line_of_a_product(name, monkeypatch):
+    home, verb, old, new = LINES[name]
+    source = textwrap.dedent(inspect.getsource(getattr(home, verb))).replace("super()", "super(AtInput, self)")
+    assert source.count(old) == 1
+    namespace = dict(vars(lstm_cell if home is lstm_cell else lstm if home in (OVER, LSTM_SUM) else sequences))
+    exec(source.replace(old, new), namespace)
+    p = Point("input", (3,))
+    h, h_theta = reference.hessian_products(p.loss, p.lam, p.theta, p.v)
+    monkeypatch.setattr(lstm if home is lstm_cell else home, verb, namespace[verb])
+    f = p.objective()
+    product = hvp.product(f, f.evaluate(p.lam, p.noise), p.v)
+    with pytest.raises(AssertionError, match="is off by"):
+        assert_close(product.lam, h, 1e-8)
+        assert_close(f.theta_sum().add(product).value(), h_theta, 1e-8)

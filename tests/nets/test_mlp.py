@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from savi import reference
 from savi.engine.files import InputError
+from savi.engine.records import Block, ParamSum
 from savi.nets.activations import ACTIVATIONS, Activation
-from savi.nets.mlp import MLP, ParamSum
+from savi.nets.mlp import MLP
 from savi.testing import arrays, assert_close, check_gradient, mlps, seeds, sizes
 
 TEXTBOOK = {
@@ -34,22 +34,22 @@ def passes(draw):
 
 def backward(net, params, x):
     """(d x, d params) of sum(-cos(net(x))), whose d output is sin(output); x or params may be complex."""
-    record = net.record(params, x)
-    d_params = net.grad(params, record, np.sin(record.output))
+    record = net.evaluate(params, x)
+    d_params = net.gradient(params, record, np.sin(record.output))
     return record.deltas[0] @ net.layers(params)[0][:-1].T, d_params
 
 
 def backward_tangent(net, params, x, x_dot):
     """The derivative of `backward` along x_dot, by the tangent passes."""
-    layers, record = net.layers(params), net.record(params, x)
+    layers, record = net.layers(params), net.evaluate(params, x)
     output = record.output.copy()
     record.output[...] = np.sin(output)
-    net.backward(net.transposed(layers), record)
+    net.backward(net.transposed(layers)(), record)
     dot = record.block.tangent_record(record.slot)
     dot.x[...] = x_dot
     out_dot = net.tangent(layers, record, dot)
     out_dot *= np.cos(output)
-    x_back = net.tangent_backward(net.transposed(layers), record, dot)
+    x_back = net.tangent_backward(net.transposed(layers)(), record, dot)
     return x_back, ParamSum(net, params.dtype).add_tangent(record, dot).value()
 
 
@@ -169,9 +169,9 @@ def test_forward_backward_and_gradient_are_autograds(case):
     net, params, x = case
 
     def f(params, x):
-        return anp.sum(-anp.cos(reference.mlp(net, params, x)))
+        return anp.sum(-anp.cos(net.reference(params, x)))
 
-    assert_close(net(params, x), reference.mlp(net, params, x), rtol=1e-9, atol=1e-12, name="the output")
+    assert_close(net(params, x), net.reference(params, x), rtol=1e-9, atol=1e-12, name="the output")
     d_params, d_x = autograd.grad(f, (0, 1))(params, x)
     back = backward(net, params, x)
     assert_close(back[0], d_x, rtol=1e-9, atol=1e-12, name="d input")
@@ -185,7 +185,7 @@ def test_the_tangents_of_both_gradients_are_autograds(case, data):
     x_dot = data.draw(arrays(x.shape))
 
     def along(params, x):
-        d_x = autograd.grad(lambda x: anp.sum(-anp.cos(reference.mlp(net, params, x))))(x)
+        d_x = autograd.grad(lambda x: anp.sum(-anp.cos(net.reference(params, x))))(x)
         return anp.sum(d_x * x_dot)
 
     h_params, h_x = autograd.grad(along, (0, 1))(params, x)
@@ -238,10 +238,10 @@ def test_single_precision_agrees_with_double(activation):
 def test_a_gradient_may_be_taken_again_from_the_same_record():
     net, rng = MLP([2, 3, 2]), np.random.default_rng(0)
     params, x, d_output = net.init(rng), rng.normal(size=(4, 2)), rng.normal(size=(4, 2))
-    record = net.record(params, x)
-    first = net.grad(params, record, d_output)
-    net.grad(params, record, 5 * d_output)
-    np.testing.assert_array_equal(net.grad(params, record, d_output), first)
+    record = net.evaluate(params, x)
+    first = net.gradient(params, record, d_output)
+    net.gradient(params, record, 5 * d_output)
+    np.testing.assert_array_equal(net.gradient(params, record, d_output), first)
 
 
 # --- the stacked parameter gradient -------------------------------------------------------------------------------------
@@ -290,10 +290,10 @@ WEIGHTS = {
 )
 def test_a_sum_over_records_and_tangents_is_the_sum_of_outer_products(sizes, rows, slots, kinds, shuffled, seed):
     net, rng = MLP(sizes), np.random.default_rng(seed)
-    block, terms, expected = net.block(rows, np.float64, slots), [], np.zeros(net.size)
+    block, terms, expected = Block(net.shapes, slots, rows, np.float64), [], np.zeros(net.size)
     for kind, tangents in kinds:
         if block.used == slots:
-            block = net.block(rows, np.float64, slots)
+            block = Block(net.shapes, slots, rows, np.float64)
         record, weight = written_record(block, rng), WEIGHTS[kind](rng, rows)
         terms.append((record, None, weight))
         expected += outer_sum(net, record.inputs, record.deltas, weight, last=1)
@@ -312,7 +312,7 @@ def test_a_sum_over_records_and_tangents_is_the_sum_of_outer_products(sizes, row
 
 def test_a_sum_does_not_depend_on_the_order_of_adding():
     net, rng = MLP([2, 3]), np.random.default_rng(0)
-    blocks = [net.block(4, np.float64, slots=2) for _ in range(2)]
+    blocks = [Block(net.shapes, 2, 4, np.float64) for _ in range(2)]
     terms = [(written_record(block, rng), w) for block, w in zip(blocks * 2, [1.0, rng.normal(size=4), -0.5, 2.0])]
     totals = []
     for order in itertools.permutations(terms):
@@ -326,7 +326,7 @@ def test_a_sum_does_not_depend_on_the_order_of_adding():
 
 def test_a_record_added_twice_counts_twice_and_a_value_read_in_between_changes_nothing():
     net, rng = MLP([2, 3]), np.random.default_rng(0)
-    block = net.block(4, np.float64, slots=3)
+    block = Block(net.shapes, 3, 4, np.float64)
     first, second = written_record(block, rng), written_record(block, rng)
     once = ParamSum(net, np.float64).add(first).add(second).value()
     total = ParamSum(net, np.float64).add(first).add(second)
@@ -343,7 +343,7 @@ def test_an_empty_sum_is_zero():
 def test_the_sum_over_a_batch_is_the_sum_of_its_rows_gradients():
     net, rng = MLP([3, 4, 2]), np.random.default_rng(0)
     params, x, d_output, w = net.init(rng), rng.normal(size=(5, 3)), rng.normal(size=(5, 2)), rng.normal(size=5)
-    record = net.record(params, x)
-    net.grad(params, record, d_output)
-    single = [net.grad(params, net.record(params, x[i : i + 1]), d_output[i : i + 1]) for i in range(5)]
+    record = net.evaluate(params, x)
+    net.gradient(params, record, d_output)
+    single = [net.gradient(params, net.evaluate(params, x[i : i + 1]), d_output[i : i + 1]) for i in range(5)]
     assert_close(ParamSum(net, np.float64).add(record, w).value(), np.tensordot(w, single, 1), rtol=1e-12)

@@ -1,0 +1,160 @@
+"""What a decoder's outputs say about counts and tokens: Multinomial, Poisson and Categorical.  [E9], [E10]"""
+
+import functools
+
+import numpy as np
+
+from .base import Likelihood
+from .likelihoods import require
+
+
+class Multinomial(Likelihood):
+    """x are counts, n = sum x; out (..., M) are logits a: sum x log softmax(a), without the count coefficient.  [E9]"""
+
+    def check(self, x):
+        require(
+            x, "Multinomial", "whole counts >= 0", lambda: 0 <= x.min() <= x.max() < np.inf and np.all(x == np.floor(x))
+        )
+
+    def log_prob(self, out, x, eta=None):
+        shifted = out - out.real.max(axis=-1, keepdims=True)
+        log_sum = np.log(np.exp(shifted).sum(axis=-1))
+        return (x * shifted).sum(axis=-1) - x.sum(axis=-1) * log_sum
+
+    def mean(self, out, eta=None):
+        """softmax(a), the expected share of each entry, (..., M): n is not modelled."""
+        e = np.exp(out - out.real.max(axis=-1, keepdims=True))
+        return e / e.sum(axis=-1, keepdims=True)
+
+    def error(self, out, x, eta=None):
+        out[...] = x - x.sum(axis=-1, keepdims=True) * self.mean(out)
+        return out, None
+
+    def tangent(self, error, kept, x, eta, out_dot):
+        expected = x - error  # n softmax(a)
+        n = np.maximum(x.sum(axis=-1, keepdims=True), 1)  # a row without counts has no error to move
+        out_dot -= (expected * out_dot).sum(axis=-1, keepdims=True) / n
+        out_dot *= -expected
+        return out_dot
+
+    def sample(self, out, eta, rng, n=None):
+        """Counts (..., M); n (...,) or a number: how many in all, drawn from Poisson(M) when None."""
+        n = rng.poisson(out.shape[-1], out.shape[:-1]) if n is None else n
+        return rng.multinomial(n, self.mean(out.astype(float))).astype(out.dtype)
+
+    def reference(self, out, x, eta):
+        import autograd.numpy as anp
+
+        out = out - anp.max(out, axis=-1, keepdims=True)
+        return anp.sum(x * (out - anp.log(anp.sum(anp.exp(out), axis=-1, keepdims=True))), axis=-1)
+
+
+class Poisson(Likelihood):
+    """x_m are counts, each by itself; out (..., M) are log rates a: sum( x a - e^a - log x! ).
+
+    A rate overflows, and the loss with it, at a = 88 in float32 and 709 in float64.
+    """
+
+    def check(self, x):
+        require(
+            x, "Poisson", "whole counts >= 0", lambda: 0 <= x.min() <= x.max() < np.inf and np.all(x == np.floor(x))
+        )
+
+    def log_prob(self, out, x, eta=None):
+        return (x * out - np.exp(out) - log_factorial(x).astype(out.dtype)).sum(axis=-1)
+
+    def mean(self, out, eta=None):
+        return np.exp(out)
+
+    def sample(self, out, eta, rng):
+        return rng.poisson(np.exp(out.astype(float))).astype(out.dtype)
+
+    def error(self, out, x, eta=None):
+        np.exp(out, out=out)
+        np.subtract(x, out, out=out)
+        return out, None
+
+    def tangent(self, error, kept, x, eta, out_dot):
+        out_dot *= error - x  # -e^a
+        return out_dot
+
+    def reference(self, out, x, eta):
+        import autograd.numpy as anp
+
+        return anp.sum(x * out - anp.exp(out) - log_factorial(x), axis=-1)
+
+
+def log_factorial(x):
+    """log x! of whole numbers x >= 0, of any shape, in float64."""
+    counts = x.real.astype(int)
+    return _log_factorials(int(counts.max(initial=0)).bit_length())[counts]
+
+
+@functools.cache
+def _log_factorials(bits):
+    """log 0!, log 1!, ... below 2**bits."""
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, max(2, 2**bits))))])
+
+
+class Categorical(Likelihood):
+    """x one of V tokens at each place, negative where there is none; out (..., V) are logits a: log softmax(a)_x.  [E10]
+
+    x (...,) broadcasts against out's leading axes, which log_prob keeps: (...,). A place without a token has log_prob 0.
+    """
+
+    has_residual = False
+
+    def check(self, x):
+        require(x, "Categorical", "whole numbers", lambda: np.all(x == np.floor(x)))
+
+    def log_prob(self, out, x, eta=None):
+        top = out.real.max(axis=-1, keepdims=True)
+        log_sum = np.log(np.exp(out - top).sum(axis=-1))
+        return np.where(x >= 0, _chosen(out, x) - top[..., 0] - log_sum, 0)
+
+    def mean(self, out, eta=None):
+        """softmax(a), (..., V)."""
+        return Multinomial().mean(out)
+
+    def error(self, out, x, eta=None):
+        out -= out.real.max(axis=-1, keepdims=True)
+        np.exp(out, out=out)
+        out *= np.where(x >= 0, -1 / out.sum(axis=-1), 0)[..., None]  # -softmax(a)
+        _add_chosen(out, x, x >= 0)
+        return out, None
+
+    def tangent(self, error, kept, x, eta, out_dot):
+        """-p (out_dot - p . out_dot) with p = softmax(a); error is -p, plus 1 at the token."""
+        chosen = np.where(x >= 0, _chosen(out_dot, x), 0)
+        expected = chosen - np.einsum("...v,...v->...", error, out_dot)  # softmax(a) . out_dot
+        out_dot -= expected[..., None]
+        chosen = np.where(x >= 0, _chosen(out_dot, x), 0)
+        out_dot *= error
+        _add_chosen(out_dot, x, -chosen)  # where error is 1 - softmax(a), not -softmax(a)
+        return out_dot
+
+    def sample(self, out, eta, rng):
+        """Tokens (...,), by Gumbel's trick."""
+        return np.argmax(out + rng.gumbel(size=out.shape), axis=-1)
+
+    def reference(self, out, x, eta):
+        import autograd.numpy as anp
+
+        out = out - anp.max(out, axis=-1, keepdims=True)
+        chosen = anp.sum(out * np.eye(out.shape[-1])[x], axis=-1)
+        return (chosen - anp.log(anp.sum(anp.exp(out), axis=-1))) * (x >= 0)
+
+
+def _chosen(a, x):
+    """a[..., x] (...,)."""
+    return a.reshape(-1, a.shape[-1])[_places(a, x)].reshape(a.shape[:-1])
+
+
+def _add_chosen(a, x, values):
+    """a[..., x] += values."""
+    a.reshape(-1, a.shape[-1])[_places(a, x)] += np.broadcast_to(values, a.shape[:-1]).ravel()
+
+
+def _places(a, x):
+    """Indices of a[..., x] in a's rows; where there is no token, its first entry stands in."""
+    return np.arange(a.size // a.shape[-1]), np.broadcast_to(np.maximum(x, 0), a.shape[:-1]).ravel()

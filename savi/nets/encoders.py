@@ -1,0 +1,45 @@
+"""Encoders that are more than one net: lam_0 = enc(x; phi) of token sequences.  [SA] 5.1"""
+
+import numpy as np
+
+from .base import Encoder
+from .lstm import LSTM, check_tokens
+from .mlp import MLP
+
+
+class LSTMEncoder(Encoder):
+    """lam (B, n) = [h, 1] [W; b], h the LSTM's state after the last token of x (B, T).
+
+    phi: the LSTM's parameters, then [W; b] (H + 1, outputs).
+    """
+
+    def __init__(self, vocabulary, embedding, hidden, outputs):
+        self.lstm, self.net = LSTM(vocabulary, embedding, hidden), MLP([hidden, outputs], "identity")
+        self.size, self.outputs = self.lstm.size + self.net.size, self.net.outputs
+
+    def __repr__(self):
+        return f"LSTMEncoder({self.lstm.vocabulary}, {self.lstm.embedding}, {self.lstm.hidden}, {self.outputs})"
+
+    def init(self, rng, dtype=np.float64):
+        """phi (Q,)."""
+        return np.concatenate([self.lstm.init(rng, dtype), self.net.init(rng, dtype)])
+
+    def evaluate(self, phi, x):
+        """The record of one pass over x; its output is record.output (B, outputs). Raises InputError unless x are tokens."""
+        check_tokens(x, self.lstm.vocabulary)
+        tokens = x.T.astype(int)
+        over = self.lstm.over(phi[: self.lstm.size], tokens)
+        states = over.forward()
+        last = (tokens >= 0).sum(axis=0) - 1, np.arange(len(x))
+        record = self.net.evaluate(phi[self.lstm.size :], states.h[:, 0][last])
+        record.over, record.states, record.last = over, states, last
+        return record
+
+    def gradient(self, phi, record, d_output):
+        """d phi (Q,) from d output (B, outputs)."""
+        net = phi[self.lstm.size :]
+        d_net = self.net.gradient(net, record, d_output)
+        d_h = np.zeros_like(record.states.h)
+        d_h[:, 0][record.last] = d_output @ self.net.layers(net)[0][:-1].T
+        record.over.backward(record.states, d_h)
+        return np.concatenate([record.over.param_sum().add(record.states).value(), d_net])
