@@ -27,13 +27,13 @@ class Settings:
         nargs="+",
         metavar="METHOD",
     )
-    epochs: int = _setting(3, "passes over the training images", type=int)
-    steps: int = _setting(10, "K, SVI steps per image in training and testing", type=int)
+    epochs: int = _setting(3, "passes over the training examples", type=int)
+    steps: int = _setting(10, "K, SVI steps per example in training and testing", type=int)
     iterations: int = _setting(5, "T, iterations of an iterative inference model in training and testing", type=int)
-    step_size: float = _setting(0.05, "alpha, step size of the SVI steps, per image", type=float)
+    step_size: float = _setting(0.05, "alpha, step size of the SVI steps, per example", type=float)
     momentum: float = _setting(0.5, "gamma, momentum of the SVI steps", type=float)
     inner_clip: float | None = _setting(
-        5.0, "largest norm of an image's gradient inside the SVI steps; 0 for none", type=float
+        5.0, "largest norm of an example's gradient inside the SVI steps; 0 for none", type=float
     )
     samples: int = _setting(1, "S, noise samples in each evaluation of the loss", type=int)
     latent: int = _setting(32, "D, latent dimensions", type=int)
@@ -41,15 +41,15 @@ class Settings:
         (200, 200), "units of the decoder's hidden layers; the encoder has them in reverse", type=int, nargs="*"
     )
     activation: str = _setting("tanh", "tanh, elu, softplus or identity")
-    batch: int = _setting(100, "images per training step", type=int)
+    batch: int = _setting(100, "examples per training step", type=int)
     learning_rate: float = _setting(2e-3, "Adam's step size for theta and phi", type=float)
     warmup_epochs: float = _setting(0, "epochs over which the weight of the KL term rises from 0.1 to 1", type=float)
     dtype: str = _setting("float32", "precision of all numbers", choices=["float32", "float64"])
     seeds: tuple = _setting((0,), "one training run per method and seed", type=int, nargs="+", metavar="SEED")
-    train_examples: int | None = _setting(None, "use only so many training images (default: all)", type=int)
-    test_examples: int = _setting(500, "how many test images to measure on", type=int)
+    train_examples: int | None = _setting(None, "use only so many training examples (default: all)", type=int)
+    test_examples: int = _setting(500, "how many test examples to measure on", type=int)
     iw_samples: int = _setting(500, "samples of the importance-weighted estimate of -log p(x)", type=int)
-    gap_examples: int = _setting(100, "how many test images the amortization gap is measured on", type=int)
+    gap_examples: int = _setting(100, "how many test examples the amortization gap is measured on", type=int)
 
     def __post_init__(self):
         for name in ("methods", "hidden", "seeds"):
