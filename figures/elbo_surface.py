@@ -19,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import savi
 from savi import plots
 from savi.experiments.evaluation import optimum
+from savi.experiments.figures import script
 from savi.inference.svi import ascend
 
 EPOCHS, STEPS, STEP_SIZE, CLIP, MOMENTUM = 6, 20, 0.02, 5.0, 0.5
@@ -143,4 +144,4 @@ def report(results):
 
 
 if __name__ == "__main__":
-    plots.script(__file__, compute, draw, report)
+    script(__file__, compute, draw, report)

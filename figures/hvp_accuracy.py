@@ -19,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import hvp, plots
+from savi.experiments.figures import script
 
 STEPS = [10.0**e for e in np.arange(-8, 0.1, 0.5)]
 SOURCE_R = 1e-5
@@ -145,4 +146,4 @@ def _curve(ax, r, lines, look):
 
 
 if __name__ == "__main__":
-    plots.script(__file__, compute, draw, lambda results: json.dumps(results["at_source_r"], indent=1))
+    script(__file__, compute, draw, lambda results: json.dumps(results["at_source_r"], indent=1))

@@ -20,7 +20,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.experiments.compare import DEFAULTS, build
+from savi.experiments.figures import highway_vae, image_model, iterative, script
+from savi.inference.iterative import Data, Gradient
 from savi.inference.optimizers import SGD
 
 AXIS = np.round(np.arange(-5, 5.001, 0.05), 2)
@@ -32,16 +33,14 @@ def compute(full):
     epochs = {"vae": 80, "iterative": 50} if full else {"vae": 20, "iterative": 8}
     images = savi.data.first_present("mnist", "glyphs")
     x = savi.data.binarize(images.test, np.random.default_rng(0))
-    sizes = DEFAULTS | {
-        "latent": 2,
-        "hidden": [512, 512] if full else [256, 256],
-        "activation": "elu",
-        "iterations": ITERATIONS,
+    hidden = [512, 512] if full else [256, 256]
+    model = image_model(2, hidden, kl=savi.PointMass)
+    methods = {
+        "vae": highway_vae(model, hidden),
+        "iterative": iterative(model, [Gradient(), Data()], hidden, ITERATIONS),
     }
     results = {"data": images.name, "axis": AXIS.tolist(), "epochs": epochs, "panels": {}}
-    for name, method_name in {"vae": "vae:highway", "iterative": "iterative:gradient+data"}.items():
-        model, method = build(method_name, sizes)
-        model = savi.LatentGaussianModel(model.decoder, kl=savi.PointMass)
+    for name, method in methods.items():
         trained = savi.fit(model, method, images, epochs[name], **TRAINING)
         if name == "vae":
             chosen = _example(model, method, trained, x[:200])
@@ -166,4 +165,4 @@ def report(results):
 
 
 if __name__ == "__main__":
-    plots.script(__file__, compute, draw, report)
+    script(__file__, compute, draw, report)

@@ -18,15 +18,16 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.experiments.compare import DEFAULTS, build
-from savi.experiments.evaluation import neg_elbo
+from savi.experiments.evaluation import along
+from savi.experiments.figures import image_model, iterative, script
+from savi.inference.iterative import Gradient
 
 ITERATIONS, SHOWN = 16, 5
-SIZES = {False: {"hidden": [256, 256], "samples": 3}, True: {"hidden": [512, 512], "samples": 5}}
+SIZES = {False: ([256, 256], 3), True: ([512, 512], 5)}  # hidden layers, noise samples
 
 
 def compute(full):
-    sizes = DEFAULTS | {"latent": 64, "activation": "elu", "iterations": ITERATIONS} | SIZES[full]
+    hidden, samples = SIZES[full]
     results = {"iterations": ITERATIONS, "panels": {}}
     for name in ("mnist", "omniglot", "glyphs"):
         try:
@@ -36,12 +37,13 @@ def compute(full):
             continue
         if not full:
             images = images._replace(train=images.train[:5000])
-        model, method = build("iterative:gradient", sizes)
+        model = image_model(64, hidden)
+        method = iterative(model, [Gradient()], hidden, ITERATIONS, samples)
         trained = savi.fit(model, method, images, 100 if full else 8, batch=64, learning_rate=5e-4)
         x = savi.data.binarize(images.test[:200], np.random.default_rng(0))
         path = method.path(model, trained.theta, trained.phi, x, np.random.default_rng(1))
         means = model.decoder.mean(trained.theta, path[:, :SHOWN, : model.latent_dim])
-        losses = [neg_elbo(model, trained.theta, lam, x, np.random.default_rng(2)).mean() for lam in path]
+        losses = along(model, trained.theta, path, x, 2)
         results["panels"][name] = {
             "data": images.name,
             "images": x[:SHOWN].astype(int).tolist(),
@@ -77,4 +79,4 @@ def report(results):
 
 
 if __name__ == "__main__":
-    plots.script(__file__, compute, draw, report)
+    script(__file__, compute, draw, report)

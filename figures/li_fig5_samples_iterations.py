@@ -19,11 +19,18 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.experiments.compare import DEFAULTS, build
 from savi.experiments.evaluation import infer, neg_elbo
+from savi.experiments.figures import highway_vae, image_model, iterative, script
+from savi.inference.iterative import Data, Error, Gradient
 
 SAMPLES, ITERATIONS, SEEDS = (1, 5, 10, 20), (2, 5, 10, 16), (0, 1, 2)
-ENCODINGS = ("gradient", "error", "gradient+data", "error+data")
+ENCODINGS = {
+    "iterative:gradient": [Gradient()],
+    "iterative:error": [Error()],
+    "iterative:gradient+data": [Gradient(), Data()],
+    "iterative:error+data": [Error(), Data()],
+}
+VAE = "vae:highway"
 SCALES = {
     False: {"latent": 16, "hidden": [64, 64], "train": 2000, "epochs": 15, "batch": 50, "learning_rate": 2e-3},
     True: {"latent": 64, "hidden": [512, 512], "train": None, "epochs": 1500, "batch": 64, "learning_rate": 2e-4},
@@ -35,11 +42,10 @@ def compute(full):
     images = savi.data.first_present("mnist", "glyphs")
     images = images._replace(train=images.train[: scale["train"]])
     results = {"data": images.name, "scale": scale, "samples": {}, "iterations": {}}
-    for name in ("vae:highway", "iterative:gradient+data"):
+    for name in (VAE, "iterative:gradient+data"):
         results["samples"][name] = {S: _runs(name, images, scale, samples=S, iterations=5) for S in SAMPLES}
-    results["iterations"]["vae:highway"] = {5: results["samples"]["vae:highway"][1]}
-    for encoding in ENCODINGS:
-        name = f"iterative:{encoding}"
+    results["iterations"][VAE] = {5: results["samples"][VAE][1]}
+    for name in ENCODINGS:
         results["iterations"][name] = {T: _runs(name, images, scale, samples=1, iterations=T) for T in ITERATIONS}
     return results
 
@@ -52,9 +58,11 @@ def _runs(name, images, scale, **options):
 
 def _run(name, images, scale, seed, options):
     """The test -ELBO of one model."""
-    model, method = build(
-        name, DEFAULTS | {"activation": "elu"} | {k: scale[k] for k in ("latent", "hidden")} | options
-    )
+    model = image_model(scale["latent"], scale["hidden"])
+    if name == VAE:
+        method = highway_vae(model, scale["hidden"], options["samples"])
+    else:
+        method = iterative(model, ENCODINGS[name], scale["hidden"], **options)
     settings = {k: scale[k] for k in ("batch", "learning_rate")}
     trained = savi.fit(model, method, images, scale["epochs"], seed, progress=False, **settings)
     x, rng = savi.data.binarize(images.test, np.random.default_rng(0)), np.random.default_rng(1)
@@ -112,4 +120,4 @@ def report(results):
 
 
 if __name__ == "__main__":
-    plots.script(__file__, compute, draw, report)
+    script(__file__, compute, draw, report)

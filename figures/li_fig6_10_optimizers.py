@@ -22,8 +22,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.experiments.compare import DEFAULTS, build
-from savi.experiments.evaluation import neg_elbo
+from savi.experiments.evaluation import along, neg_elbo
+from savi.experiments.figures import image_model, iterative, script
+from savi.inference.iterative import Data, Gradient
 from savi.inference.optimizers import OPTIMIZERS
 from savi.inference.svi import STEP_SIZES
 
@@ -38,14 +39,15 @@ SHOWN = [0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 40, 60, 80, 100, 150, 200, 
 def compute(full):
     scale, images = SCALES[full], savi.data.first_present("mnist", "glyphs")
     images = images._replace(train=images.train[: scale["train"]])
-    panels = {name: _panel(name, images, scale) for name in ("gradient", "gradient+data")}
+    encodings = {"gradient": [Gradient()], "gradient+data": [Gradient(), Data()]}
+    panels = {name: _panel(encodings[name], images, scale) for name in encodings}
     return {"data": images.name, "iterations": SHOWN, "panels": panels}
 
 
 def _panel(encodings, images, scale):
     """{"curves", "grid", "after": {iterations: -ELBO of the iterative model}}."""
-    sizes = {"latent": 64, "activation": "elu", "iterations": ITERATIONS} | {k: scale[k] for k in ("hidden", "samples")}
-    model, method = build(f"iterative:{encodings}", DEFAULTS | sizes)
+    model = image_model(64, scale["hidden"])
+    method = iterative(model, encodings, scale["hidden"], ITERATIONS, scale["samples"])
     trained = savi.fit(model, method, images, scale["epochs"], batch=64, learning_rate=5e-4)
     at = model, trained.theta, trained.phi
     valid, test = (
@@ -78,11 +80,8 @@ def _ends(method, model, theta, phi, x, iterations=LAST):
 
 def _curve(method, model, theta, phi, x):
     """The mean -ELBO at the SHOWN iterations."""
-    rng, f = np.random.default_rng(0), model.objective(theta, x)
-    lam = method.start(model, theta, phi, x, rng)
-    noise = (model.draw_noise(rng, method.samples, len(x), theta.dtype) for _ in range(LAST))
-    lams = {0: lam} | {t: lam for t, lam in enumerate(method.walk(f, phi, lam, noise), 1) if t in SHOWN}
-    return [round(float(neg_elbo(model, theta, lams[t], x, np.random.default_rng(1)).mean()), 3) for t in SHOWN]
+    path = method.path(model, theta, phi, x, np.random.default_rng(0), LAST)
+    return [round(loss, 3) for loss in along(model, theta, path[SHOWN], x, 1)]
 
 
 def _seconds(methods, model, theta, phi, x, steps=20):
@@ -156,4 +155,4 @@ def report(results):
 
 
 if __name__ == "__main__":
-    plots.script(__file__, compute, draw, report)
+    script(__file__, compute, draw, report)

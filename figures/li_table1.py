@@ -21,19 +21,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.experiments.compare import DEFAULTS, build
-from savi.experiments.evaluation import importance_weighted, infer, neg_elbo
+from savi.experiments.evaluation import along, importance_weighted, infer, neg_elbo
+from savi.experiments.figures import highway_vae, image_model, iterative, script
+from savi.inference.iterative import Data, Error
 
 SEEDS, SAMPLES, ITERATIONS, TEST_ITERATIONS, IW_SAMPLES = (0, 1, 2), 5, 5, 16, 5000
 SCALES = {
     False: {"epochs": 8, "learning_rate": 5e-4, "decay": 1.0, "batch": 64, "test": 200, "hidden": [256, 256]},
     True: {"epochs": 1500, "learning_rate": 2e-4, "decay": 0.999, "batch": 64, "test": 10_000, "hidden": [512, 512]},
-}
-SIZES = DEFAULTS | {
-    "latent": 64,
-    "activation": "elu",
-    "iterations": ITERATIONS,
-    "samples": SAMPLES,
 }
 PUBLISHED = {"VAE": 84.14, "iterative": 83.84}  # [LI] Table 1: 60,000 images, 1500 epochs
 
@@ -42,17 +37,19 @@ def compute(full):
     scale = SCALES[full]
     images = savi.data.first_present("mnist", "glyphs")
     results = {"data": images.name, "scale": scale, "rows": [], "curves": []}
+    model = image_model(64, scale["hidden"])
+    learned = iterative(model, [Error(), Data()], scale["hidden"], ITERATIONS, SAMPLES)
+    amortized = highway_vae(model, scale["hidden"], SAMPLES)
     for seed in SEEDS:
-        iterative = _row("iterative", "iterative:error+data", images, scale, scale["epochs"], seed, results["curves"])
-        vae = _row("VAE, same epochs", "vae:highway", images, scale, scale["epochs"], seed)
-        epochs = round(scale["epochs"] * iterative["seconds"] / vae["seconds"])
-        longer = _row("VAE, same seconds", "vae:highway", images, scale, epochs, seed)
-        results["rows"] += [vae, longer, iterative]
+        ours = _row("iterative", model, learned, images, scale, scale["epochs"], seed, results["curves"])
+        vae = _row("VAE, same epochs", model, amortized, images, scale, scale["epochs"], seed)
+        epochs = round(scale["epochs"] * ours["seconds"] / vae["seconds"])
+        longer = _row("VAE, same seconds", model, amortized, images, scale, epochs, seed)
+        results["rows"] += [vae, longer, ours]
     return results
 
 
-def _row(label, name, images, scale, epochs, seed, curves=None):
-    model, method = build(name, SIZES | {"hidden": scale["hidden"]})
+def _row(label, model, method, images, scale, epochs, seed, curves=None):
     settings = {k: scale[k] for k in ("learning_rate", "decay", "batch")}
     trained = savi.fit(model, method, images, epochs, seed, progress=False, **settings)
     at = model, trained.theta
@@ -72,13 +69,13 @@ def _row(label, name, images, scale, epochs, seed, curves=None):
 def _curve(model, theta, method, phi, x):
     """|grad_mu ELBO| and -ELBO of the iterates, means over the images."""
     path = method.path(model, theta, phi, x, np.random.default_rng(0), TEST_ITERATIONS)
-    f, curve = model.objective(theta, x), {"gradient_norm": [], "neg_elbo": []}
+    f, norms = model.objective(theta, x), []
     for lam in path:
         noise = model.draw_noise(np.random.default_rng(1), 20, len(x), theta.dtype)
         d_mu = f.gradient(lam, noise).d_lam[:, : model.latent_dim]
-        curve["gradient_norm"].append(round(float(np.linalg.norm(d_mu, axis=1).mean()), 3))
-        curve["neg_elbo"].append(round(float(neg_elbo(model, theta, lam, x, np.random.default_rng(2), 20).mean()), 3))
-    return curve
+        norms.append(round(float(np.linalg.norm(d_mu, axis=1).mean()), 3))
+    losses = [round(loss, 3) for loss in along(model, theta, path, x, 2, samples=20)]
+    return {"gradient_norm": norms, "neg_elbo": losses}
 
 
 def summary(results):
@@ -143,4 +140,4 @@ def report(results):
 
 
 if __name__ == "__main__":
-    plots.script(__file__, compute, draw, report)
+    script(__file__, compute, draw, report)

@@ -14,11 +14,21 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from sa_table1 import FIT, INNER, VALID, K, best_step_sizes, bound, encoder, known_model, refined
-
 import savi
 from savi import plots, quadrature, synthetic
 from savi.experiments.evaluation import infer
+from savi.experiments.figures import (
+    FIT,
+    INNER,
+    VALID,
+    K,
+    best_step_sizes,
+    bound,
+    known_model,
+    refined,
+    script,
+    sequence_encoder,
+)  # fmt: skip
 
 EXAMPLES, EPOCHS, SPACING = 200, 10, 0.2
 MEANS = np.round(np.arange(-3.5, 3.501, 0.05), 2)
@@ -29,11 +39,11 @@ def compute():
     (model, theta), x = known_model(data), data.test[:EXAMPLES]
     axis, u = quadrature.grid(model, SPACING)
     tables = quadrature.log_likelihoods(model, theta, x, u).reshape(len(x), len(axis), len(axis))
-    modes = [_modes(table, axis) for table in tables]
+    modes = [quadrature.modes(table, axis) for table in tables]
     best, best_loss = quadrature.best_gaussian(model, theta, x, SPACING)
     log_px = quadrature.log_marginal(model, theta, x)
 
-    vae, sa = savi.VAE(encoder(data)), savi.SAVAE(encoder(data), **INNER)
+    vae, sa = savi.VAE(sequence_encoder(data)), savi.SAVAE(sequence_encoder(data), **INNER)
     phi = {m.name: savi.fit(model, m, data, EPOCHS, 0, **FIT).phi for m in (vae, sa)}
     sizes = {
         "svi": best_step_sizes(model, theta, None, None, data.valid[:VALID]),
@@ -66,16 +76,6 @@ def compute():
         "gaps": {name: gap.round(3).tolist() for name, gap in gaps.items()},
         "approximation": (best_loss + log_px).round(3).tolist(),
     }
-
-
-def _modes(table, axis):
-    """[(z_1, z_2, log posterior below the highest)] of the posterior's local maxima within 4 nats of the highest."""
-    log_p = table - 0.5 * (axis[:, None] ** 2 + axis**2)
-    inner = log_p[1:-1, 1:-1]
-    around = [np.roll(log_p, (i, j), (0, 1))[1:-1, 1:-1] for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]
-    rows, columns = np.nonzero(np.all([inner > a for a in around], axis=0) & (inner > inner.max() - 4))
-    points = [(axis[i + 1], axis[j + 1], inner[i, j] - inner.max()) for i, j in zip(rows, columns)]
-    return sorted(points, key=lambda point: -point[2])
 
 
 def _chosen(modes):
@@ -144,4 +144,4 @@ def report(results):
 
 
 if __name__ == "__main__":
-    plots.script(__file__, compute, draw, report)
+    script(__file__, compute, draw, report)

@@ -4,7 +4,7 @@
     python figures/sa_table1.py --full    all test examples, 14 epochs, 30 in the learned part
     python figures/sa_table1.py --draw    draws the picture again from the JSON
 
-z in two dimensions, 1000 tokens, five a sequence; 5000 training sequences (savi/synthetic.py). Bounds are exact: E_q by
+z in two dimensions, 1000 tokens, five a sequence; 5000 training sequences (savi/data/synthetic.py). Bounds are exact: E_q by
 Gauss and Hermite's rule, log p(x) on a grid, the approximation gap from the best diagonal Gaussian of each example. Step
 sizes of test-time SVI are chosen on validation sequences. A run that was stopped goes on from its JSON.
 """
@@ -22,32 +22,33 @@ import savi
 from savi import plots, quadrature, synthetic
 from savi.engine.files import replacing
 from savi.experiments.evaluation import infer
+from savi.experiments.figures import (
+    CLIP,
+    FIT,
+    INNER,
+    VALID,
+    K,
+    best_step_sizes,
+    bound,
+    known_model,
+    refined,
+    script,
+    sequence_encoder,
+)  # fmt: skip
 from savi.inference.iterative import Gradient, Iterative, network
 from savi.models.latent_gaussian import Product
 
 PATH = os.path.splitext(os.path.abspath(__file__))[0] + ".json"
-SEEDS, ORACLES, K, NODES, VALID = (0, 1, 2), ("tanh", "affine"), 20, 12, 100
+SEEDS, ORACLES = (0, 1, 2), ("tanh", "affine")
 SCALES = {
     False: {"test": 200, "epochs": 10, "ablation_epochs": 6, "learned_epochs": 8},
     True: {"test": 1000, "epochs": 14, "ablation_epochs": 14, "learned_epochs": 30},
 }
-INNER = {"steps": K, "step_size": 0.002, "momentum": 0.5}  # in training through the steps
-STEP_SIZES = (
-    (0.02, 0.05),
-    (0.05, 0.05),
-    (0.05, 0.2),
-    (0.1, 0.2),
-    (0.1, 0.5),
-    (0.2, 0.5),
-    (0.2, 1.0),
-)  # of test-time SVI, for mu and log_var
-CLIP = 2.0
 TEST_STEPS = (0, 5, 10, 20, 40, 100)
 PUBLISHED = {
     "oracle": {"VAE": 21.77, "SVI": 22.33, "SA-VAE": 20.13, "true NLL": 19.63},
     "learned": {"VAE": 27.06, "SVI": 25.82, "SA-VAE": 25.21},
 }
-FIT = {"batch": 50, "learning_rate": 1e-3, "clip": 5.0, "progress": False, "valid_examples": VALID}
 
 
 def no_second_derivatives(f, evaluation, v):
@@ -108,52 +109,18 @@ class Store:
 # --- with the oracle's generator ---------------------------------------------------------------------------------------------
 
 
-def known_model(data):
-    """(model, theta): the oracle, whose parameters are known; theta is empty."""
-    model = savi.LatentGaussianModel(savi.FixedDecoder(data.decoder, data.theta.astype(np.float32)))
-    return model, np.zeros(0, np.float32)
-
-
-def encoder(data):
-    return savi.LSTMEncoder(data.vocabulary, synthetic.UNITS, synthetic.UNITS, 2 * synthetic.LATENT)
-
-
 def train(model, method, data, epochs, seed, **settings):
     trained = savi.fit(model, method, data, epochs, seed, **FIT | settings)
     return trained.theta, trained.phi, trained.history[-1]["seconds"]
-
-
-def bound(model, theta, lam, x):
-    """-ELBO (N,) and KL (N,), E_q by quadrature."""
-    reconstruction, kl = quadrature.elbo_parts(model, theta, lam, x, NODES)
-    return reconstruction + kl, kl
-
-
-def refined(method, sizes, steps=K):
-    """The method's start, followed at test time by SVI with step sizes (for mu, for log_var)."""
-    step_size = np.repeat(np.float32(sizes), synthetic.LATENT)
-    if method is None:
-        return savi.SVI(steps, step_size, 0.5, CLIP)
-    return savi.VAE(method.encoder, steps, step_size, 0.5, CLIP)
-
-
-def best_step_sizes(model, theta, phi, method, x):
-    """Those of STEP_SIZES with the lowest -ELBO on validation sequences."""
-    rng = np.random.default_rng(0)
-    losses = [
-        bound(model, theta, infer(model, refined(method, s), theta, phi, x, rng, steps=K), x)[0].mean()
-        for s in STEP_SIZES
-    ]
-    return STEP_SIZES[int(np.argmin(losses))]
 
 
 def methods(data, model):
     """{name: method} of those that are trained by gradients of their own."""
     net = network(model, [Gradient()], (128, 128))
     return {
-        "VAE": savi.VAE(encoder(data)),
-        "VAE+SVI+KL": savi.VAESVI(encoder(data), kl=True, **INNER),
-        "SA-VAE": savi.SAVAE(encoder(data), **INNER),
+        "VAE": savi.VAE(sequence_encoder(data)),
+        "VAE+SVI+KL": savi.VAESVI(sequence_encoder(data), kl=True, **INNER),
+        "SA-VAE": savi.SAVAE(sequence_encoder(data), **INNER),
         "iterative": Iterative(net, [Gradient()], steps=5, samples=3),
     }
 
@@ -175,11 +142,13 @@ def _oracle_part(store, oracle, seed, scale):
         loss, kl = bound(model, theta, infer(model, method, theta, phi, x, np.random.default_rng(1), steps), x)
         return {"neg_elbo": float(loss.mean()), "kl": float(kl.mean()), "seconds": seconds} | more
 
+    def by_steps(method, phi):
+        return {k: row(method, phi, 0.0, k)["neg_elbo"] for k in TEST_STEPS}
+
     def untrained():
         sizes = best_step_sizes(model, theta, None, None, valid)
         method = refined(None, sizes)
-        by_steps = {k: row(method, None, 0.0, k)["neg_elbo"] for k in TEST_STEPS}
-        return row(method, None, 0.0, step_sizes=sizes, by_steps=by_steps)
+        return row(method, None, 0.0, step_sizes=sizes, by_steps=by_steps(method, None))
 
     store(at + "SVI", untrained)
     names = methods(data, model)
@@ -191,10 +160,9 @@ def _oracle_part(store, oracle, seed, scale):
         if name == "VAE":
             sizes = best_step_sizes(model, theta, phi, method, valid)
             after = refined(method, sizes)
-            by_steps = {k: row(after, phi, seconds, k)["neg_elbo"] for k in TEST_STEPS}
-            found["VAE+SVI"] = row(after, phi, seconds, K, step_sizes=sizes, by_steps=by_steps)
+            found["VAE+SVI"] = row(after, phi, seconds, K, step_sizes=sizes, by_steps=by_steps(after, phi))
         if name == "SA-VAE":
-            found[name]["by_steps"] = {k: row(method, phi, seconds, k)["neg_elbo"] for k in TEST_STEPS}
+            found[name]["by_steps"] = by_steps(method, phi)
         return found
 
     for name in names:
@@ -206,7 +174,7 @@ def _ablation(store, scale):
     (model, theta), x = known_model(data), data.test[: scale["test"]]
 
     def run(changes):
-        method = savi.SAVAE(encoder(data), **INNER | changes)
+        method = savi.SAVAE(sequence_encoder(data), **INNER | changes)
         _, phi, seconds = train(model, method, data, scale["ablation_epochs"], SEEDS[0])
         lam = infer(model, method, theta, phi, x, np.random.default_rng(1))
         return {"neg_elbo": float(bound(model, theta, lam, x)[0].mean()), "seconds": seconds}
@@ -237,11 +205,11 @@ def _learned_part(store, z_range, seed, scale):
     x = data.test[: scale["test"]]
     svi = {"step_size": 0.05, "momentum": 0.5, "clip": CLIP}
     runs = {
-        "VAE": savi.VAE(encoder(data)),
+        "VAE": savi.VAE(sequence_encoder(data)),
         "SVI": savi.SVI(K, **svi),
-        "VAE+SVI": savi.VAESVI(encoder(data), K, **svi),
-        "VAE+SVI+KL": savi.VAESVI(encoder(data), K, kl=True, **svi),
-        "SA-VAE": savi.SAVAE(encoder(data), K, **svi),
+        "VAE+SVI": savi.VAESVI(sequence_encoder(data), K, **svi),
+        "VAE+SVI+KL": savi.VAESVI(sequence_encoder(data), K, kl=True, **svi),
+        "SA-VAE": savi.SAVAE(sequence_encoder(data), K, **svi),
     }
 
     def run(method):
@@ -359,4 +327,4 @@ def draw(results):
 
 
 if __name__ == "__main__":
-    plots.script(__file__, compute, draw, report)
+    script(__file__, compute, draw, report)

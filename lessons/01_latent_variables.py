@@ -11,10 +11,8 @@
 
 # %%
 import inspect
-import os
 import pathlib
 import sys
-import tempfile
 
 import autograd
 import autograd.numpy as anp
@@ -24,14 +22,12 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plain, plots, reference, testing
+from savi.experiments.figures import lesson
 from savi.inference.optimizers import SGD
 from savi.inference.svi import ascent
 from savi.models.gaussian import normal_log_density
 
-QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
-PICTURES = pathlib.Path(tempfile.gettempdir()) if QUICK else PICTURES
-PICTURES.mkdir(parents=True, exist_ok=True)
+QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 
 # %% [markdown]
 # ## The whole course on one page

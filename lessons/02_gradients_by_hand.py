@@ -8,10 +8,8 @@
 # what would happen to anyone who typed it in.
 
 # %%
-import os
 import pathlib
 import sys
-import tempfile
 
 import autograd
 import autograd.numpy as anp
@@ -21,13 +19,11 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plots, reference, testing
+from savi.experiments.figures import lesson
 from savi.inference.svi import ascent
 from savi.models import gaussian
 
-QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
-PICTURES = pathlib.Path(tempfile.gettempdir()) if QUICK else PICTURES
-PICTURES.mkdir(parents=True, exist_ok=True)
+QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 
 # %% [markdown]
 # ## The derivation

@@ -5,10 +5,8 @@
 # How large may a step be, and what does momentum buy?
 
 # %%
-import os
 import pathlib
 import sys
-import tempfile
 
 import numpy as np
 
@@ -17,12 +15,10 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 import savi
 from savi import plots, testing
 from savi.experiments.evaluation import neg_elbo, optimum
+from savi.experiments.figures import lesson
 from savi.inference.svi import ascend, ascent
 
-QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
-PICTURES = pathlib.Path(tempfile.gettempdir()) if QUICK else PICTURES
-PICTURES.mkdir(parents=True, exist_ok=True)
+QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 
 # %% [markdown]
 # ## The loop

@@ -5,10 +5,8 @@
 # pass, `lam = enc(x; phi)`, for every $x$ there may be. What does the convenience cost, and where is the cost paid?
 
 # %%
-import os
 import pathlib
 import sys
-import tempfile
 
 import numpy as np
 
@@ -17,13 +15,11 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 import savi
 from savi import plots
 from savi.experiments.evaluation import gaps, neg_elbo, optimum
+from savi.experiments.figures import lesson
 from savi.inference.optimizers import Adam
 from savi.models.gaussian import log_density
 
-QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
-PICTURES = pathlib.Path(tempfile.gettempdir()) if QUICK else PICTURES
-PICTURES.mkdir(parents=True, exist_ok=True)
+QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 
 # %% [markdown]
 # ## Two gaps

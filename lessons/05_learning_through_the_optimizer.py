@@ -9,10 +9,8 @@
 # whole loop.
 
 # %%
-import os
 import pathlib
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
@@ -22,14 +20,11 @@ import numpy as np
 
 import savi
 from savi import hvp, plots, reference
+from savi.experiments.figures import lesson
 from savi.inference.semi_amortized import algorithm_1
 from savi.testing import assert_close
 
-QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
-if QUICK:
-    PICTURES = pathlib.Path(tempfile.gettempdir()) / "savi-lessons"
-PICTURES.mkdir(parents=True, exist_ok=True)
+QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 
 # %% [markdown]
 # ## The equation

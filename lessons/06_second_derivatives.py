@@ -5,10 +5,8 @@
 # wants the Hessian itself. How is the product formed, how wrong is it, and what does it cost?
 
 # %%
-import os
 import pathlib
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
@@ -18,13 +16,10 @@ import numpy as np
 import savi
 from savi import hvp, plots
 from savi.engine.blas import one_thread
+from savi.experiments.figures import lesson
 from savi.testing import assert_close, check_hvp
 
-QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
-if QUICK:
-    PICTURES = pathlib.Path(tempfile.gettempdir()) / "savi-lessons"
-PICTURES.mkdir(parents=True, exist_ok=True)
+QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 
 # %% [markdown]
 # ## The equation

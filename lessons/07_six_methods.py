@@ -6,10 +6,8 @@
 # latent variables are used at all?
 
 # %%
-import os
 import pathlib
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
@@ -17,15 +15,14 @@ import numpy as np
 
 import savi
 from savi import plots
-from savi.experiments.compare import DEFAULTS, build
+from savi.experiments.catalogue import TASKS
+from savi.experiments.compare import build
 from savi.experiments.evaluation import elbo_parts, importance_weighted, infer
+from savi.experiments.figures import lesson
+from savi.experiments.settings import settings_of
 from savi.testing import assert_close
 
-QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
-if QUICK:
-    PICTURES = pathlib.Path(tempfile.gettempdir()) / "savi-lessons"
-PICTURES.mkdir(parents=True, exist_ok=True)
+QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 
 # %% [markdown]
 # ## The equation
@@ -42,17 +39,19 @@ PICTURES.mkdir(parents=True, exist_ok=True)
 # %% [markdown]
 # ## A call of savi
 #
-# `compare.build` makes the model and the method from a name and settings; `fit` trains it. `python -m savi compare` is this
+# `compare.build` makes the model and the method from a name, a task and settings; `fit` trains it. `python -m savi compare` is this
 # loop with more images. One inner step size serves all methods.
 
 # %%
-SETTINGS = DEFAULTS | {
+TASK = TASKS["glyphs"]
+CHANGES = {
     "latent": 16, "hidden": [64], "steps": 10, "step_size": 0.02, "iterations": 5,
     "epochs": 3 if QUICK else 12, "batch": 50, "learning_rate": 3e-3,
 }  # fmt: skip
+SETTINGS = settings_of(TASK, CHANGES)
 TRAIN, TEST = (500, 50) if QUICK else (2000, 200)
 NAMES = ("vae", "svi", "vae+svi", "vae+svi+kl", "sa-vae", "iterative")
-D = SETTINGS["latent"]
+D = SETTINGS.latent
 
 glyphs = savi.data.load("glyphs")
 images = glyphs._replace(train=glyphs.train[:TRAIN])
@@ -60,8 +59,8 @@ x = savi.data.binarize(glyphs.test[:TEST], np.random.default_rng(0))
 
 runs = {}
 for name in NAMES:
-    model, method = build(name, SETTINGS)
-    options = {name: SETTINGS[name] for name in ("batch", "learning_rate", "epochs")}
+    model, method = build(name, TASK, SETTINGS)
+    options = {name: CHANGES[name] for name in ("batch", "learning_rate", "epochs")}
     result = savi.fit(model, method, images, monitor={"test": x}, valid_examples=TEST, progress=False, **options)
     runs[name] = model, method, result.theta, result.phi, result.history
     print(f"{name:<11} trained, {result.history[-1]['seconds']:.1f} s")
@@ -184,7 +183,7 @@ plots.save(fig, PICTURES / "07_kl.png")
 #
 # ## What to try next
 #
-# - Twice the inner steps: `SETTINGS | {"steps": 16}`. Which methods' KL grows?
+# - Twice the inner steps: `CHANGES | {"steps": 16}`. Which methods' KL grows?
 # - `fit(..., warmup_epochs=4)` trains with a KL weight that rises from 0.1 to 1 ([E4]). Which latent dimensions does it save?
 # - Another seed: `fit(..., seed=1)`. Which differences in the table survive? One seed does not rank close methods.
 # - `python -m savi compare` does this with all images.

@@ -5,10 +5,8 @@
 # the gradients and learn how to move? What should it be shown, how should it move, and does it beat the optimizers?
 
 # %%
-import os
 import pathlib
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
@@ -17,15 +15,12 @@ import numpy as np
 import savi
 from savi import optimizers, plots
 from savi.experiments.evaluation import neg_elbo
+from savi.experiments.figures import lesson
 from savi.inference.iterative import Data, Error, Gated, Gradient, Iterative, network
 from savi.nets.activations import sigmoid
 from savi.testing import assert_close
 
-QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
-if QUICK:
-    PICTURES = pathlib.Path(tempfile.gettempdir()) / "savi-lessons"
-PICTURES.mkdir(parents=True, exist_ok=True)
+QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 
 # %% [markdown]
 # ## The equation

@@ -6,10 +6,8 @@
 # data whose truth is known: sequences drawn from an oracle, with a latent variable small enough to integrate out.
 
 # %%
-import os
 import pathlib
 import sys
-import tempfile
 
 import numpy as np
 
@@ -18,12 +16,9 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 import savi
 from savi import plots, quadrature, synthetic
 from savi.experiments.evaluation import importance_weighted, infer
+from savi.experiments.figures import lesson
 
-QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
-if QUICK:
-    PICTURES = pathlib.Path(tempfile.gettempdir()) / "savi-lessons"
-PICTURES.mkdir(parents=True, exist_ok=True)
+QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 
 # %% [markdown]
 # ## The oracle
@@ -140,27 +135,22 @@ for oracle, model in models.items():
 SPACING = 0.2
 
 
-def modes(oracle):
-    """Of each test sequence's posterior: how many local maxima are within 4 nats of the highest, and how far below it the
-    second is; and the tables of log p(x | z)."""
+def posteriors(oracle):
+    """(modes of each test sequence's posterior within 4 nats of the highest, tables of log p(x | z), the grid's axis)."""
     model, x = models[oracle], data[oracle].test
     axis, u = quadrature.grid(model, SPACING)
     tables = quadrature.log_likelihoods(model, theta, x, u).reshape(len(x), len(axis), len(axis))
-    log_p = tables - 0.5 * (axis[:, None] ** 2 + axis**2)
-    inner = log_p[:, 1:-1, 1:-1]
-    around = [np.roll(log_p, (i, j), (1, 2))[:, 1:-1, 1:-1] for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]
-    high = np.all([inner > a for a in around], axis=0) & (inner > inner.max(axis=(1, 2), keepdims=True) - 4)
-    second, first = np.sort(np.where(high, inner, -np.inf).reshape(len(x), -1), axis=1)[:, -2:].T
-    return high.sum(axis=(1, 2)), first - second, tables, axis
+    return [quadrature.modes(table, axis) for table in tables], tables, axis
 
 
-counts = {oracle: modes(oracle) for oracle in models}
-for oracle, (n, *_) in counts.items():
-    print(f"{oracle:7} posteriors by number of modes:", np.bincount(n)[1:].tolist())
-assert np.all(counts["affine"][0] == 1), "a concave log-likelihood and two modes: one of the two is wrong"
+found = {oracle: posteriors(oracle) for oracle in models}
+for oracle, (modes, *_) in found.items():
+    print(f"{oracle:7} posteriors by number of modes:", np.bincount([len(points) for points in modes])[1:].tolist())
+assert all(len(points) == 1 for points in found["affine"][0]), "a concave log-likelihood and two modes: one is wrong"
 
-n, drop, tables, axis = counts["tanh"]
-chosen = int(np.argmin(drop))  # whose second mode is nearly as high as the first
+modes, tables, axis = found["tanh"]
+second = [points[1][2] if len(points) > 1 else -np.inf for points in modes]  # its height below the first, in nats
+chosen = int(np.argmax(second))
 means = np.arange(-3, 3.01, 0.1)
 heights = quadrature.surface(tables[chosen], axis, means, best["tanh"][chosen, 2:])
 
@@ -173,7 +163,9 @@ for name in ("vae", "svi", "vae+svi", "sa-vae"):
     left.plot(*lams["tanh", name][chosen, :2], look["marker"], color=look["color"], markersize=8, markeredgecolor="w",
               label=look["label"])  # fmt: skip
 left.plot(*best["tanh"][chosen, :2], "*", color="#F0E442", markersize=14, markeredgecolor="k", label="best Gaussian")
-left.set(xlabel="$\\mu_1$", ylabel="$\\mu_2$", aspect="equal", title=f"test sequence {chosen}: {n[chosen]} modes")
+left.set(
+    xlabel="$\\mu_1$", ylabel="$\\mu_2$", aspect="equal", title=f"test sequence {chosen}: {len(modes[chosen])} modes"
+)
 left.legend(fontsize=8, loc="upper left")
 left.grid(False)
 for i, name in enumerate(("vae", "svi", "vae+svi", "sa-vae")):

@@ -20,10 +20,8 @@
 # once; `t["y"]` is what was observed. The note's own numbers are lost; the ones here are ours.
 
 # %%
-import os
 import pathlib
 import sys
-import tempfile
 
 sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
@@ -32,15 +30,13 @@ import autograd.numpy as anp
 import numpy as np
 
 import savi
-from savi import MLP, plots
+from savi import plots
+from savi.experiments.figures import lesson
 from savi.inference.divergences import exclusive, inclusive, minimize, score_function
 from savi.inference.optimizers import Adam
 from savi.inference.programs import Networks, log_density, log_softmax, sample
 
-QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
-if QUICK:
-    PICTURES = pathlib.Path(tempfile.gettempdir()) / "savi-lessons"
+QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 
 EXACT = plots.style("vae") | {"label": "exact", "marker": "", "linewidth": 2.4, "alpha": 0.55}
 LOOKS = {
@@ -145,7 +141,7 @@ def model_2(t):
     t.normal("y", x, LOG_NOISE)
 
 
-nets_2 = Networks(x=MLP([1, 30, 2]))
+nets_2 = Networks(x=savi.MLP([1, 30, 2]))
 
 
 def family_2(t, phi):
@@ -220,7 +216,7 @@ def model_3(t):
     t.normal("y", x, LOG_NOISE_3)
 
 
-nets_3 = Networks(z=MLP([1, 20, 3]), x=MLP([4, 20, 2]))
+nets_3 = Networks(z=savi.MLP([1, 20, 3]), x=savi.MLP([4, 20, 2]))
 
 
 def family_3(t, phi):
@@ -306,12 +302,12 @@ def model_4(t):
 
 
 nets_4 = Networks(
-    kind=MLP([1, 15, 2]),
-    side=MLP([1, 15, 2]),
-    a=MLP([1, 15, 2]),
-    b=MLP([1, 15, 2]),
-    c=MLP([1, 15, 2]),
-    d=MLP([2, 15, 2]),
+    kind=savi.MLP([1, 15, 2]),
+    side=savi.MLP([1, 15, 2]),
+    a=savi.MLP([1, 15, 2]),
+    b=savi.MLP([1, 15, 2]),
+    c=savi.MLP([1, 15, 2]),
+    d=savi.MLP([2, 15, 2]),
 )
 
 

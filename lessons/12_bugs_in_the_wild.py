@@ -13,10 +13,8 @@
 # | 4 | a density that is not normalised | passes | its integral |
 
 # %%
-import os
 import pathlib
 import sys
-import tempfile
 
 import autograd.numpy as anp
 import numpy as np
@@ -27,15 +25,13 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plots, testing
+from savi.experiments.figures import lesson
 from savi.inference.semi_amortized import algorithm_1
 from savi.inference.svi import ascend, clipped
 from savi.models import gaussian
 from savi.models.latent_gaussian import Product
 
-QUICK = bool(os.environ.get("SAVI_QUICK"))
-PICTURES = pathlib.Path(savi.__file__).parents[1] / "figures" / "lessons"
-PICTURES = pathlib.Path(tempfile.gettempdir()) if QUICK else PICTURES
-PICTURES.mkdir(parents=True, exist_ok=True)
+QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 
 
 def passes(check, *arguments, **settings):

@@ -27,13 +27,16 @@ from .nets.mlp import MLP
 __version__ = "0.1.0"
 __all__ = [
     "MLP", "SAVAE", "SVI", "VAE", "VAESVI", "AnalyticKL", "AutogradModel", "Bernoulli", "Categorical", "FixedDecoder",
-    "Gaussian", "HighwayMLP", "InputError", "Iterative", "LSTMDecoder", "LSTMEncoder", "LatentGaussianModel", "MLPDecoder",
-    "Multinomial", "PointMass", "Poisson", "SampledKL", "VariationalEM", "data", "divergences", "evaluate", "fit", "hvp",
-    "iterative", "optimizers", "plots", "programs", "quadrature", "reference", "synthetic", "testing",
+    "Gaussian", "HighwayMLP", "InputError", "Iterative", "LSTMDecoder", "LSTMEncoder", "LatentGaussianModel",
+    "MLPDecoder", "Multinomial", "PointMass", "Poisson", "SampledKL", "Task", "VariationalEM", "compare", "data",
+    "divergences", "evaluate", "fit", "hvp", "iterative", "optimizers", "plots", "programs", "quadrature",
+    "reference", "synthetic", "testing",
 ]  # fmt: skip
 
-_LAZY = {  # rooms that load more than NumPy, or are seldom needed: the name, and where it lives
-    "compare": "experiments.compare",
+_LAZY = {  # what loads more than NumPy, or is seldom needed: the name, and the room it is, or the room:name it has there
+    "AutogradModel": "models.autograd_model:AutogradModel",
+    "Task": "experiments.tasks:Task",
+    "compare": "experiments.compare:compare",
     "data": "data",
     "divergences": "inference.divergences",
     "hvp": "inference.hvp",
@@ -49,8 +52,8 @@ _LAZY = {  # rooms that load more than NumPy, or are seldom needed: the name, an
 
 
 def __getattr__(name):
-    if name == "AutogradModel":
-        return importlib.import_module(".models.autograd_model", __name__).AutogradModel
     if name in _LAZY:
-        return importlib.import_module(f".{_LAZY[name]}", __name__)
+        room, _, attribute = _LAZY[name].partition(":")
+        module = importlib.import_module(f".{room}", __name__)
+        return getattr(module, attribute) if attribute else module
     raise AttributeError(f"module 'savi' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""python -m savi: compare inference methods on images, look after the data, follow the lessons and check exercises."""
+"""python -m savi: compare inference methods, look after the data, follow the lessons and check exercises."""
 
 import argparse
 import os
@@ -10,6 +10,7 @@ EPILOG = """examples:
   python -m savi compare                             the main job: five methods on images of letters, under 2 minutes
   python -m savi compare --methods vae sa-vae --epochs 20 --seeds 0 1 2
   python -m savi compare --resume                    go on after Ctrl-C
+  python -m savi compare --data my_task.py:task      on data of your own: task is a savi.Task
   python -m savi data list                           which data sets there are, and where their files lie
   python -m savi data fetch mnist                    fetch a data set from its publisher
   python -m savi lesson                              the lessons and their exercises
@@ -25,6 +26,7 @@ class Defaults(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def parser():
+    """The argparse parser of all commands."""
     p = argparse.ArgumentParser(
         prog="python -m savi",
         description="Semi-amortized variational inference: train and compare VAE, SVI, VAE+SVI, VAE+SVI+KL and SA-VAE.",
@@ -69,64 +71,43 @@ def _add_check(commands):
 
 
 def _add_compare(commands):
-    from .experiments.compare import DEFAULTS, METHODS, WORDS
+    from .experiments.catalogue import TASKS
+    from .experiments.compare import METHODS, WORDS
+    from .experiments.settings import add_flags
 
     c = commands.add_parser(
         "compare",
-        help="train methods side by side on the same images, and show them in a table and a picture",
+        help="train methods side by side on the same data, and show them in a table and a picture",
         description="Train inference methods with the same decoder, data order and number of epochs; print a table, and "
-        "write results.json, results.csv, compare.png and reconstructions.png. All values are nats per image; lower "
-        "-ELBO is better. Ctrl-C leaves checkpoints; --resume goes on.",
+        "write results.json, results.csv, compare.png and, for images, reconstructions.png. All values are nats per "
+        "example; lower -ELBO is better. Ctrl-C leaves checkpoints; --resume goes on.",
         formatter_class=Defaults,
     )
-    d = DEFAULTS
-
-    def add(flag, text, **options):
-        c.add_argument(flag, help=text, default=d[flag[2:].replace("-", "_")], **options)
-
-    add("--data", "data set: glyphs, mnist or omniglot; or synthetic, token sequences from an oracle")
-    words = "; ".join(f"{name}:{'+'.join(WORDS[name])}" for name in ("vae", "iterative", "em"))
-    text = f"which methods: {', '.join(METHODS)}; words behind a colon choose their parts, any of {words}"
-    add("--methods", text, nargs="+", metavar="METHOD")
-    add("--epochs", "passes over the training images", type=int)
-    add("--steps", "K, SVI steps per image in training and testing", type=int)
-    add("--iterations", "T, iterations of an iterative inference model in training and testing", type=int)
-    add("--step-size", "alpha, step size of the SVI steps, per image", type=float)
-    add("--momentum", "gamma, momentum of the SVI steps", type=float)
-    add("--inner-clip", "largest norm of an image's gradient inside the SVI steps; 0 for none", type=float)
-    add("--samples", "S, noise samples in each evaluation of the loss", type=int)
-    add("--latent", "D, latent dimensions", type=int)
-    add("--hidden", "units of the decoder's hidden layers; the encoder has them in reverse", type=int, nargs="*")
-    add("--activation", "tanh, elu, softplus or identity")
-    add("--batch", "images per training step", type=int)
-    add("--learning-rate", "Adam's step size for theta and phi", type=float)
-    add("--warmup-epochs", "epochs over which the weight of the KL term rises from 0.1 to 1", type=float)
-    add("--dtype", "precision of all numbers", choices=["float32", "float64"])
-    add("--seeds", "one training run per method and seed", type=int, nargs="+", metavar="SEED")
-    add("--train-examples", "use only so many training images (default: all)", type=int)
-    add("--test-examples", "how many test images to measure on", type=int)
-    add("--iw-samples", "samples of the importance-weighted estimate of -log p(x)", type=int)
-    add("--gap-examples", "how many test images the amortization gap is measured on", type=int)
+    first = next(iter(TASKS.values()))
+    words = (f"{name}:{'+'.join(WORDS[name](first))}" for name in ("vae", "iterative", "em"))
+    tasks = (f"{task.name} ({task.about})" for task in TASKS.values())
+    add_flags(c, tasks=", ".join(tasks), methods=", ".join(METHODS), words="; ".join(words))
     c.add_argument("--out", help="folder for the results (default: runs/compare, or the next free runs/compare-N)")
     c.add_argument("--resume", action="store_true", help="go on with the comparison in --out (default: the latest)")
     c.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def run_compare(options):
+    """Exit code: 0, or 130 after Ctrl-C, when what is done has been saved."""
+    from .experiments.catalogue import find
     from .experiments.compare import compare
+    from .experiments.settings import NAMES, Settings
 
-    changes = {
-        name: value for name, value in vars(options).items() if name not in ("command", "out", "resume", "quiet")
-    }
-    changes["inner_clip"] = changes["inner_clip"] or None
+    changes = {name: value for name, value in vars(options).items() if name in NAMES}
+    task = find(changes.pop("data", Settings.data))
     out = options.out or _default_out(options.resume)
     try:
-        compare(out, options.resume, progress=False if options.quiet else None, **changes)
+        compare(task, out, options.resume, progress=False if options.quiet else None, **changes)
     except KeyboardInterrupt:
         saved = f"checkpoints are in {out}. The same command with --resume --out {out} goes on."
         print(f"\nstopped; {saved if os.path.exists(out) else 'nothing was saved yet.'}", file=sys.stderr)
         return 130
-    names = ("results.json", "results.csv", "compare.png", "reconstructions.png")
+    names = ("results.json", "results.csv", "compare.png", f"{task.picture}.png")
     print(f"\nwritten to {out}: {', '.join(name for name in names if os.path.exists(os.path.join(out, name)))}")
     return 0
 
@@ -142,6 +123,7 @@ def _default_out(resume):
 
 
 def run_data(options):
+    """Print what data sets there are, or fetch one and print what happened; exit code 0."""
     from . import data
 
     if options.action == "list":
@@ -154,6 +136,7 @@ def run_data(options):
 
 
 def run_lesson(options):
+    """Print the lessons, or what there is to one, or write its notebook; exit code 0."""
     from .course import lessons
 
     if options.notebook:
@@ -166,6 +149,7 @@ def run_lesson(options):
 
 
 def run_check(options):
+    """Print which properties an exercise's functions have; exit code 0 if all, 1 if not."""
     from .course.check import check
 
     return check(options.number, options.file, options.seconds)

@@ -4,10 +4,11 @@ Read in this order: dataset (what a data set is), images (glyphs, MNIST, OMNIGLO
 sources (public files and their digests), synthetic (token sequences from an oracle).
 """
 
-from .images import Dataset, binarize, cache_folder, describe, fetch, first_present, glyph_characters, load, read_idx
+from .dataset import Dataset, as_dataset, binarize
 
 __all__ = [
     "Dataset",
+    "as_dataset",
     "binarize",
     "cache_folder",
     "describe",
@@ -17,3 +18,12 @@ __all__ = [
     "load",
     "read_idx",
 ]
+
+
+def __getattr__(name):
+    """What reads and fetches files is loaded when it is asked for."""
+    if name in __all__:
+        from . import images
+
+        return getattr(images, name)
+    raise AttributeError(f"module 'savi.data' has no attribute {name!r}")

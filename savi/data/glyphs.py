@@ -126,6 +126,7 @@ def families(look_alikes):
     parent, smallest = {}, {}
 
     def root(node):
+        """What stands for all that `node` has been joined with so far."""
         while parent.setdefault(node, node) != node:
             parent[node] = node = parent[parent[node]]
         return node

@@ -10,12 +10,12 @@ import importlib.util
 import math
 import os
 import struct
-from typing import NamedTuple
 
 import numpy as np
 
 from ..engine.files import InputError, reading, replacing
 from . import glyphs
+from .dataset import Dataset, binarize
 from .sources import SOURCES, TEST, TRAIN, cache_folder, fetch, folders, found, known, source_of, verified
 
 __all__ = [
@@ -31,19 +31,7 @@ __all__ = [
 ]
 
 
-class Dataset(NamedTuple):
-    """Grey images, bright on black, in three parts.
-
-    name says which files and which split; train, valid, test are float32 (N, 784) in [0, 1]: an image a row, its pixels
-    in C order, so that train[0].reshape(shape) is a picture.
-    """
-
-    name: str
-    train: np.ndarray
-    valid: np.ndarray
-    test: np.ndarray
-    shape: tuple = (28, 28)
-
+SHAPE = (28, 28)  # of an image: a row of a part holds its pixels in C order
 
 _ABOUT = {
     "glyphs": ("letters of many alphabets in 12 faces, split by letter", "about 19,200 / 2,500 / 2,000"),
@@ -53,7 +41,7 @@ _ABOUT = {
 
 
 def load(name, folder=None):
-    """The Dataset `name`: "glyphs", "mnist" or "omniglot".
+    """The Dataset `name`: "glyphs", "mnist" or "omniglot": grey images, bright on black, float32 (N, 784) in [0, 1].
 
     glyphs    every letter of matplotlib's DejaVu fonts, about 80/10/10 by letter family (see savi.data.glyphs.families): no
               letter is in two parts, in any face. Takes a few seconds the first time, then it is cached.
@@ -80,15 +68,10 @@ def describe(folder=None):
     return [(name, *_ABOUT[name], _where(name, folder)) for name in SOURCES]
 
 
-def binarize(images, rng):
-    """Samples in {0, 1} with P(1) = grey value (dynamic binarization); shape and dtype of images, floats in [0, 1]."""
-    return (rng.random(images.shape, images.dtype) < images).astype(images.dtype)
-
-
 def glyph_characters():
     """{"train": "...", "valid": "...", "test": "..."}: the letters whose images are in each part of glyphs."""
     drawn = _drawn_glyphs()
-    part = _parts(drawn["letter_groups"])
+    part = _part_of(drawn["letter_groups"])
     return {name: "".join(map(chr, drawn["letters"][part == i])) for i, name in enumerate(("train", "valid", "test"))}
 
 
@@ -112,7 +95,7 @@ def read_idx(path, dimensions):
 
 def _glyphs(folder):
     drawn = _drawn_glyphs()
-    return Dataset("glyphs", *_split(drawn["images"], _parts(drawn["groups"])))
+    return _images("glyphs", *_split(drawn["images"], _part_of(drawn["groups"])))
 
 
 def _drawn_glyphs():
@@ -126,8 +109,8 @@ def _mnist(folder):
         raise _missing("mnist", TEST + ".gz", folder)
     train, test = (path and _grey(read_idx(verified(path), 3)) for path in (train, test))
     if train is None:
-        return Dataset("mnist (10k file: 8000/1000/1000)", *np.split(test, [8000, 9000]))
-    return Dataset("mnist", train[:-10000], train[-10000:], test)
+        return _images("mnist (10k file: 8000/1000/1000)", *np.split(test, [8000, 9000]))
+    return _images("mnist", train[:-10000], train[-10000:], test)
 
 
 def _omniglot(folder):
@@ -140,10 +123,10 @@ def _omniglot(folder):
     name = f"omniglot ({', '.join(present)})"
     background, evaluation = (_drawings(present, kind) for kind in ("background", "evaluation"))
     if background and evaluation:
-        train, valid, _ = _split(background["images"], _parts(background["groups"], (0.9, 1.0)))
-        return Dataset(name, train, valid, _grey(evaluation["images"]))
+        train, valid, _ = _split(background["images"], _part_of(background["groups"], (0.9, 1.0)))
+        return _images(name, train, valid, _grey(evaluation["images"]))
     drawn = background or evaluation
-    return Dataset(name, *_split(drawn["images"], _parts(drawn["groups"])))
+    return _images(name, *_split(drawn["images"], _part_of(drawn["groups"])))
 
 
 def _drawings(present, kind):
@@ -161,7 +144,7 @@ def _chardata(path):
         columns = loadmat(path, variable_names=["data", "testdata"])
         train, test = _upright(columns["data"]), _upright(columns["testdata"])
     train = train[glyphs.mixing_order(train)]
-    return Dataset("omniglot (chardata.mat)", train[:-1345], train[-1345:], test)
+    return _images("omniglot (chardata.mat)", train[:-1345], train[-1345:], test)
 
 
 def _upright(columns):
@@ -171,15 +154,19 @@ def _upright(columns):
     return columns.T.reshape(-1, 28, 28).transpose(0, 2, 1).reshape(-1, 784).astype(np.float32)
 
 
+def _images(name, train, valid, test):
+    return Dataset(name, train, valid, test, SHAPE)
+
+
 def _grey(images):
     return np.divide(images.reshape(-1, 784), 255, dtype=np.float32)
 
 
-def _split(images, parts):
-    return [_grey(images[parts == i]) for i in range(3)]
+def _split(images, part):
+    return [_grey(images[part == i]) for i in range(3)]
 
 
-def _parts(groups, edges=(0.8, 0.9)):
+def _part_of(groups, edges=(0.8, 0.9)):
     """0, 1 or 2 for train, valid or test, of each group (N,) str: by a hash of its name alone, not order or seed."""
     names, index = np.unique(groups, return_inverse=True)
     hashes = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64 for name in names]

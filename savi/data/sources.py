@@ -114,6 +114,7 @@ def verified(path):
 
 
 def source_of(path):
+    """The Source of the public file at `path`, by the file's name; StopIteration where no data set has one of that name."""
     return next(source for source in sum(SOURCES.values(), ()) if source.file == os.path.basename(path))
 
 
@@ -129,12 +130,14 @@ def _spelled(digest):
 
 
 def known(name):
+    """`name`, if it is a data set's; or else InputError."""
     if name not in SOURCES:
         raise InputError(f"no data set {name!r}; expected one of {', '.join(SOURCES)}")
     return name
 
 
 def folders(folder):
+    """The folders that are looked through: `folder` alone, or where it is None those of this machine."""
     places = (os.environ.get("SAVI_DATA"), cache_folder()) if folder is None else (os.fspath(folder),)
     return [place for place in places if place]
 

@@ -8,28 +8,31 @@
 With the affine one log p(x | z) is concave in z, so that every posterior has one mode.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from ..engine.files import InputError, expect
 from ..models.sequence_decoders import LSTMDecoder
+from .dataset import Dataset
 
 VOCABULARY, LENGTH, UNITS, LATENT = 1000, 5, 100, 2
 EXAMPLES = (5000, 1000, 1000)
 ORACLES = ("tanh", "affine")
 
 
-class Sequences(NamedTuple):
-    """Token sequences in three parts, (N, T) whole numbers below `vocabulary`, and the oracle they come from."""
+class Sequences(Dataset):
+    """Token sequences, (N, T) whole numbers below `vocabulary` in each part; truth: (decoder, theta), their oracle."""
 
-    name: str
-    train: np.ndarray
-    valid: np.ndarray
-    test: np.ndarray
-    vocabulary: int
-    decoder: LSTMDecoder
-    theta: np.ndarray
+    __slots__ = ()
+
+    @property
+    def decoder(self):
+        """The oracle, an LSTMDecoder."""
+        return self.truth[0]
+
+    @property
+    def theta(self):
+        """The oracle's parameters (P,)."""
+        return self.truth[1]
 
 
 def load(seed=0, oracle="tanh", examples=EXAMPLES, length=LENGTH, z_range=5.0, vocabulary=VOCABULARY, units=UNITS):
@@ -45,15 +48,17 @@ def load(seed=0, oracle="tanh", examples=EXAMPLES, length=LENGTH, z_range=5.0, v
     layers = (units,) if oracle == "tanh" else ()
     decoder = LSTMDecoder(vocabulary, units, units, LATENT, layers, "tanh", "output")
     theta = draw(decoder, np.random.default_rng([seed, 0]), z_range)
-    rng, parts = np.random.default_rng([seed, 1]), []
+    rng, sequences = np.random.default_rng([seed, 1]), []
     for n in examples:
         z = rng.standard_normal((n, LATENT))
-        parts.append(np.concatenate([decoder.sample(theta, z[i : i + 500], length, rng) for i in range(0, n, 500)]))
-    return Sequences(f"synthetic-{oracle}-{seed}", *parts, vocabulary, decoder, theta)
+        drawn = [decoder.sample(theta, z[i : i + 500], length, rng) for i in range(0, n, 500)]
+        sequences.append(np.concatenate(drawn))
+    name = f"synthetic-{oracle}-{seed}"
+    return Sequences(name, *sequences, vocabulary=vocabulary, truth=(decoder, theta))
 
 
 def draw(decoder, rng, z_range=5.0):
-    """The oracle's parameters (P,)."""
+    """The parameters (P,) of an oracle, drawn in the ranges above; z_range as in `load`."""
     theta = np.zeros(decoder.size)
     lstm, from_h, net = decoder.split(theta)
     embeddings, W = decoder.lstm.split(lstm)

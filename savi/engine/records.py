@@ -80,12 +80,13 @@ class Record:
     column, and deltas[l] (rows, out_l). own: what a net keeps of each layer beside these, until its tangent.
     error, kept: whether the output already holds a likelihood's error, and what the error's tangent needs."""
 
+    own, error, kept = None, False, None
+
     def __init__(self, block, slot):
         self.block, self.slot = block, slot
         self.inputs = [h[slot] for h in block.inputs]
         self.units = [h[:, :-1] for h in self.inputs]
         self.deltas = [d[slot] for d in block.deltas]
-        self.own, self.error, self.kept = None, False, None
 
     @property
     def x(self):

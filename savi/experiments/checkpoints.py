@@ -79,5 +79,6 @@ def load_checkpoint(path):
 
 
 def write_json(path, value):
+    """Write a JSON value to the file at `path`, whole or not at all."""
     with replacing(path) as file:
         file.write((json.dumps(value, indent=2) + "\n").encode())

@@ -36,11 +36,7 @@ def _over_batches(function, model, theta, lam, x, rng, samples):
         (lam[rows], theta, x[rows], model.draw_noise(rng, samples, len(x[rows]), theta.dtype))
         for rows in _batches(len(x), samples)
     )
-    return threads.run(lambda arguments: function(*arguments), items, _divisible(model))
-
-
-def _divisible(model):
-    return getattr(model, "divisible", False)
+    return threads.run(lambda arguments: function(*arguments), items, model.divisible)
 
 
 def importance_weighted(model, theta, lam, x, rng, samples=5000):
@@ -59,7 +55,7 @@ def _stream(model, theta, lam, x, rng, samples):
     chunk = max(1, ROWS // len(x))
     sizes = [min(chunk, samples - start) for start in range(0, samples, chunk)]
     noise = (model.draw_noise(rng, size, len(x), theta.dtype) for size in sizes)
-    for log_w in threads.run(lambda e: model.log_weights(lam, theta, x, e).astype(float), noise, _divisible(model)):
+    for log_w in threads.run(lambda e: model.log_weights(lam, theta, x, e).astype(float), noise, model.divisible):
         new_top = np.maximum(top, log_w.max(axis=0))
         total = total * np.exp(top - new_top) + np.exp(log_w - new_top).sum(axis=0)
         top = new_top
@@ -80,7 +76,7 @@ def optimum(model, theta, lam, x, rng, tolerance=0.05, samples=5, steps=50, max_
     def part(item):
         return _optimum(model, theta, *item, tolerance, samples, steps, max_rounds)
 
-    found = list(threads.run(part, items, _divisible(model)))
+    found = list(threads.run(part, items, model.divisible))
     return np.concatenate([best for best, _ in found]), all(converged for _, converged in found)
 
 
@@ -122,9 +118,7 @@ def gaps(model, theta, lam, x, rng, tolerance=0.05, samples=100, iw_samples=5000
     estimate with lam* as its proposal. Both ELBOs see the same fresh noise, `samples` per example. converged: whether
     the optimum was found to the tolerance.
     """
-    best, converged = optimum(model, theta, lam, x, rng, tolerance)
-    seed = rng.integers(2**63)
-    loss, best_loss = (neg_elbo(model, theta, point, x, np.random.default_rng(seed), samples) for point in (lam, best))
+    best, converged, loss, best_loss = _against_optimum(model, theta, lam, x, rng, tolerance, samples)
     log_px = importance_weighted(model, theta, best, x, rng, iw_samples)
     return {
         "log_px": log_px,
@@ -134,8 +128,25 @@ def gaps(model, theta, lam, x, rng, tolerance=0.05, samples=100, iw_samples=5000
     }
 
 
+def _against_optimum(model, theta, lam, x, rng, tolerance=0.05, samples=100):
+    """(lam*, converged, -ELBO(lam) (N,), -ELBO(lam*) (N,)), both with the same fresh noise."""
+    best, converged = optimum(model, theta, lam, x, rng, tolerance)
+    seed = rng.integers(2**63)
+    loss, best_loss = (neg_elbo(model, theta, point, x, np.random.default_rng(seed), samples) for point in (lam, best))
+    return best, converged, loss, best_loss
+
+
+def along(model, theta, lams, x, rng, samples=10):
+    """The mean -ELBO, nats, at each of lams, [number, ...]: along the iterations of an inference, or for more and more.
+
+    lams: an iterable of lam (N, n), for example method.path(...). rng: a Generator that goes on from one to the next, or a
+    seed, by which all see the same noise.
+    """
+    return [float(neg_elbo(model, theta, lam, x, np.random.default_rng(rng), samples).mean()) for lam in lams]
+
+
 def bits_per_dim(nats, data_dim):
-    """nats / (M ln 2)."""
+    """nats / (M ln 2), of a number or an array of nats and examples of M = data_dim dimensions."""
     return nats / (data_dim * np.log(2))
 
 
@@ -144,25 +155,24 @@ def perplexity(nats, tokens):
     return float(np.exp(np.sum(nats) / np.sum(np.broadcast_to(tokens, np.shape(nats)))))
 
 
-def evaluate(model, method, theta, phi, x, rng, steps=None, samples=10, iw_samples=0, gap_examples=0):
+def evaluate(model, method, theta, phi, x, rng, steps=None, samples=10, iw_samples=0, gap_examples=0, measures=()):
     """A summary of a method on x (N, M), as a dict of means over the examples, in nats.
 
     neg_elbo, reconstruction, kl: at lam = method.infer(..., steps) with `samples` noise samples. With iw_samples > 0:
-    nll_iw, the importance-weighted estimate of -log p(x) with lam as its proposal. With gap_examples > 0:
-    amortization_gap on the first so many examples, and gap_converged.
+    nll_iw, the importance-weighted estimate of -log p(x) with lam as its proposal, and what each of `measures` (a Task's:
+    name and function) makes of it. With gap_examples > 0: amortization_gap on the first so many examples, and gap_converged.
     """
     lam = infer(model, method, theta, phi, x, rng, steps)
     reconstruction, kl = elbo_parts(model, theta, lam, x, rng, samples)
     summary = {"reconstruction": reconstruction.mean(), "kl": kl.mean()}
     summary["neg_elbo"] = summary["reconstruction"] + (0 if np.isnan(summary["kl"]) else summary["kl"])
     if iw_samples:
-        summary["nll_iw"] = -importance_weighted(model, theta, lam, x, rng, iw_samples).mean()
+        nll = -importance_weighted(model, theta, lam, x, rng, iw_samples)
+        summary |= {"nll_iw": nll.mean()} | {measure.name: measure.function(nll, x) for measure in measures}
     if gap_examples:
-        x, lam = x[:gap_examples], lam[:gap_examples]
-        best, converged = optimum(model, theta, lam, x, rng)
-        seed = rng.integers(2**63)
-        loss, best_loss = (neg_elbo(model, theta, l, x, np.random.default_rng(seed), 100).mean() for l in (lam, best))
-        summary["amortization_gap"], summary["gap_converged"] = loss - best_loss, converged
+        few = slice(gap_examples)
+        _, converged, loss, best_loss = _against_optimum(model, theta, lam[few], x[few], rng)
+        summary |= {"amortization_gap": loss.mean() - best_loss.mean(), "gap_converged": converged}
     return {name: value if isinstance(value, bool) else float(value) for name, value in summary.items()}
 
 

@@ -4,12 +4,6 @@ Colours are Okabe and Ito's, told apart by the colour-blind; each line has a mar
 that a grey print still tells them apart. matplotlib is imported here and nowhere below.
 """
 
-import argparse
-import inspect
-import json
-import os
-import sys
-
 import matplotlib
 
 matplotlib.use("agg", force=False)
@@ -27,7 +21,7 @@ STYLES = {  # method: (colour, marker, dash, label)
     "sa-vae": ("#D55E00", "D", "-", "SA-VAE"),
     "iterative": ("#009E73", "P", "-", "iterative"),
 }
-OTHERS = (("#CC79A7", "X", "-."), ("#7F7F7F", "*", ":"), ("#009E73", "P", "--"), ("#000000", "h", ":"))
+OTHERS = (("#CC79A7", "X", "-."), ("#7F7F7F", "*", ":"), ("#0072B2", "p", "--"), ("#000000", "h", ":"))
 
 
 def style(name, index=0):
@@ -58,32 +52,6 @@ def save(fig, path, dpi=130):
     plt.close(fig)
 
 
-def script(path, compute, draw, report=None):
-    """The main program of a figure's script at `path`: compute() -> results, saved as JSON; draw(results) -> figure.
-
-    python SCRIPT computes and draws; --draw draws again from the JSON; --full, where compute takes an argument `full`,
-    computes at the sizes of the source. report(results) is printed.
-    """
-    parser = argparse.ArgumentParser(
-        description=sys.modules["__main__"].__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    sizes = "full" in inspect.signature(compute).parameters
-    if sizes:
-        parser.add_argument("--full", action="store_true", help="compute at the sizes of the source, for hours")
-    parser.add_argument("--draw", action="store_true", help="draw again from the JSON")
-    parser.add_argument("--out", default=os.path.splitext(path)[0], help="writes OUT.json and OUT.png")
-    options = parser.parse_args()
-    if not options.draw:
-        results = compute(options.full) if sizes else compute()
-        with replacing(options.out + ".json") as file:
-            file.write(json.dumps(results).encode())
-    with open(options.out + ".json") as file:
-        results = json.load(file)
-    save(draw(results), options.out + ".png")
-    if report:
-        print(report(results))
-
-
 def history(rows, name="valid"):
     """-ELBO, reconstruction and KL against epochs, from the history of `fit`."""
     fig, (left, right) = figure(columns=2)
@@ -101,18 +69,20 @@ def history(rows, name="valid"):
 
 
 def comparison(results):
-    """Left: test -ELBO against training time. Right: test -ELBO against test-time steps ([SA] Figure 2 on images)."""
+    """Left: test -ELBO against training time. Right: test -ELBO against test-time steps ([SA] Figure 2)."""
     fig, (left, right) = figure(columns=2, width=5.2, height=4)
-    refined = []
-    for i, name in enumerate(results["settings"]["methods"]):
+    names, refined = results["settings"]["methods"], []
+    others = [name for name in names if name not in STYLES]
+    for name in names:
         curves = [curve for curve in results["curves"] if curve["method"] == name]
         if not curves:
             continue
         seconds = np.mean([[row["seconds"] for row in c["history"][1:]] for c in curves], axis=0)
         loss = np.mean([[row["test_neg_elbo"] for row in c["history"][1:]] for c in curves], axis=0)
-        left.plot(np.array(seconds), loss, **style(name, i))
+        look = style(name, others.index(name) if name in others else 0)
+        left.plot(np.array(seconds), loss, **look)
         points = np.mean([c["refinement"] for c in curves], axis=0)
-        right.plot(points[:, 0], points[:, 1], **style(name, i))
+        right.plot(points[:, 0], points[:, 1], **look)
         refined.append(points[:, 1])
     left.set(xlabel="training time (s)", ylabel="test −ELBO (nats per example)", title="while training")
     right.set(
@@ -136,17 +106,13 @@ def _useful_range(lines):
     return low - margin, high + margin
 
 
-def reconstructions(results):
-    """Test images, and below them each method's reconstruction E[x | z = mu] (first seed)."""
-    seed = results["settings"]["seeds"][0]
-    shown = {c["method"]: c["reconstructions"] for c in results["curves"] if c["seed"] == seed}
-    rows = [("images", next(iter(shown.values()))["images"])] + [(name, r["means"]) for name, r in shown.items()]
-    columns = len(rows[0][1])
+def gallery(rows, most=1.0):
+    """Grey pictures in lines: rows {name: pictures (n, H, W)}, white at 0 and black at `most`; a method by its label."""
+    columns = len(next(iter(rows.values())))
     fig, axes = plt.subplots(len(rows), columns, figsize=(1.0 * columns + 1.2, 1.0 * len(rows)), squeeze=False)
-    for line, (name, images) in zip(axes, rows):
-        for ax, image in zip(line, images):
-            side = int(np.sqrt(len(image)))
-            ax.imshow(np.reshape(image, (side, side)), cmap="gray_r", vmin=0, vmax=100, interpolation="nearest")
+    for line, (name, pictures) in zip(axes, rows.items()):
+        for ax, picture in zip(line, pictures):
+            ax.imshow(picture, cmap="gray_r", vmin=0, vmax=most, interpolation="nearest")
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_color("0.8")
         label = STYLES[name][3] if name in STYLES else name

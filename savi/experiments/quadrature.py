@@ -141,6 +141,19 @@ def surface(table, axis, means, log_var):
     return expected - _kl(means, [l_1])[:, None] - _kl(means, [l_2])
 
 
+def modes(table, axis, depth=4.0):
+    """[(z_1, z_2, log posterior below the highest)], the highest first: a posterior's local maxima down to `depth` nats.
+
+    table (G, G): log p(x | z) on the grid with that axis, as `log_likelihoods` gives it; the prior is standard normal.
+    """
+    log_p = table - 0.5 * (axis[:, None] ** 2 + axis**2)
+    inner = log_p[1:-1, 1:-1]
+    around = [np.roll(log_p, (i, j), (0, 1))[1:-1, 1:-1] for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]
+    rows, columns = np.nonzero(np.all([inner > a for a in around], axis=0) & (inner > inner.max() - depth))
+    points = [(axis[i + 1], axis[j + 1], inner[i, j] - inner.max()) for i, j in zip(rows, columns)]
+    return sorted(points, key=lambda point: -point[2])
+
+
 def _search(table, axis, rounds):
     """Coordinates are m_1, l_1, m_2, l_2: a mean and a log scale each; a round tries 5^4 points around the best."""
     means, logs = np.arange(-4, 4.01, 0.25), np.log(np.geomspace(0.08, 1.6, 9))

@@ -16,8 +16,9 @@ from ..inference.optimizers import Adam, clip_norm
 from . import checkpoints
 from .checkpoints import State
 from .evaluation import elbo_parts, infer
+from .examples import Examples
 
-INIT, ORDER, BINARIZE, NOISE, JUDGE = range(5)  # what a stream of random numbers is for
+INIT, ORDER, PREPARE, NOISE, JUDGE = range(5)  # what a stream of random numbers is for
 
 
 class NonFiniteLoss(InputError):
@@ -39,16 +40,18 @@ class FitResult(NamedTuple):
     ms_per_step: float
 
 
-def fit(model, method, data, epochs=10, seed=0, *, out=None, resume=False, progress=None, **settings):
+def fit(
+    model, method, data, epochs=10, seed=0, *, out=None, resume=False, progress=None, batch=50, learning_rate=1e-3, decay=1.0,
+    warmup_epochs=0, beta_start=0.1, clip=5.0, binarize=None, dtype=np.float32, valid_examples=500, monitor=None,
+):  # fmt: skip
     """Train theta and phi by Adam on minibatches; returns a FitResult.
 
-    data: a Dataset (its `train` and `valid` arrays), or one array (N, M). settings, with their defaults:
-    batch=50. learning_rate=1e-3: Adam's step size, times decay=1 for every epoch done. warmup_epochs=0: the KL weight
-    beta rises linearly from beta_start=0.1 to 1 over so many epochs [E4]. clip=5.0: largest norm of theta's and of phi's
-    gradient (each a mean over the batch), or None. binarize=None: draw x in {0, 1} with probability = grey value, anew
-    for each minibatch; None does so when the likelihood is Bernoulli and the data are grey. dtype=float32.
-    valid_examples=500: how many of data.valid judge an epoch. monitor={}: {name: x} more arrays whose -ELBO the history
-    records; they choose nothing.
+    data: a Dataset, or one array (N, M) to train on. batch: examples in a minibatch. learning_rate: Adam's step size, times
+    `decay` for every epoch done. warmup_epochs: the KL weight beta rises linearly from beta_start to 1 over so many epochs
+    [E4]. clip: largest norm of theta's and of phi's gradient (each a mean over the batch), or None. binarize: whether x in
+    {0, 1} is drawn anew for each minibatch with probability = grey value; None does so when the model takes probabilities
+    and the data are some, unless the Dataset has a `prepare` of its own, which is then called instead. valid_examples: how
+    many of data.valid judge an epoch. monitor: {name: x}, more arrays whose -ELBO the history records; they choose nothing.
 
     out: a folder for last.npz, best.npz and settings.json; resume: go on from its last.npz where there is one.
     progress: None shows a bar on a terminal, False never.
@@ -56,7 +59,17 @@ def fit(model, method, data, epochs=10, seed=0, *, out=None, resume=False, progr
     Raises InputError on unusable data, settings or checkpoints, NonFiniteLoss when the loss stops being finite (what is
     saved stays). Ctrl-C saves last.npz, where `out` is given, and then goes on as KeyboardInterrupt.
     """
-    run = _Run(model, method, data, seed, **settings)
+    expect("batch", batch, batch >= 1 and batch % 1 == 0, "a whole number >= 1")
+    expect("seed", seed, seed >= 0 and seed % 1 == 0, "a whole number >= 0")
+    expect("learning_rate", learning_rate, learning_rate > 0, "> 0")
+    expect("decay", decay, 0 < decay <= 1, "in (0, 1]")
+    expect("warmup_epochs", warmup_epochs, warmup_epochs >= 0, ">= 0")
+    expect("beta_start", beta_start, beta_start >= 0, ">= 0")
+    expect("clip", clip, clip is None or clip > 0, "None or > 0")
+    examples = Examples(model, data, binarize, dtype, valid_examples, monitor)
+    optimizer, warmup = Adam(float(learning_rate)), (float(warmup_epochs), float(beta_start))
+    clip = None if clip is None else float(clip)
+    run = _Run(model, method, examples, int(seed), int(batch), optimizer, float(decay), warmup, clip)
     path = None if out is None else os.path.join(out, "last.npz")
     state = None
     if resume and path is not None and os.path.exists(path):
@@ -87,57 +100,34 @@ def fit(model, method, data, epochs=10, seed=0, *, out=None, resume=False, progr
 class _Run:
     """What stays fixed during one call of `fit`, and the steps that a State takes through it."""
 
-    def __init__(
-        self, model, method, data, seed, batch=50, learning_rate=1e-3, decay=1.0, warmup_epochs=0, beta_start=0.1, clip=5.0,
-        binarize=None, dtype=np.float32, valid_examples=500, monitor=None,
-    ):  # fmt: skip
-        expect("batch", batch, batch >= 1 and batch % 1 == 0, "a whole number >= 1")
-        expect("seed", seed, seed >= 0 and seed % 1 == 0, "a whole number >= 0")
-        expect("learning_rate", learning_rate, learning_rate > 0, "> 0")
-        expect("decay", decay, 0 < decay <= 1, "in (0, 1]")
-        expect("warmup_epochs", warmup_epochs, warmup_epochs >= 0, ">= 0")
-        expect("beta_start", beta_start, beta_start >= 0, ">= 0")
-        expect("clip", clip, clip is None or clip > 0, "None or > 0")
-        self.model, self.method, self.seed, self.batch = model, method, int(seed), int(batch)
-        self.optimizer, self.decay = Adam(float(learning_rate)), float(decay)
-        self.clip = None if clip is None else float(clip)
-        self.warmup_epochs, self.beta_start = float(warmup_epochs), float(beta_start)
-        self.dtype, self.seconds, self._drawn = np.dtype(dtype), [], None
-        self.train = np.asarray(getattr(data, "train", data))
-        if self.train.ndim < 2 or not len(self.train):
-            raise InputError(f"the training data have shape {self.train.shape}; expected (N, M) with N >= 1")
-        _check_support(model, self.train)
-        self.binarize = _is_grey_bernoulli(model, self.train) if binarize is None else binarize
-        judges = {"valid": data.valid[:valid_examples]} if len(getattr(data, "valid", ())) else {}
-        judges |= monitor or {}
-        for x in judges.values():
-            _check_support(model, np.asarray(x))
-        self.judges = {
-            name: self._binary(np.asarray(x, self.dtype), JUDGE, i) for i, (name, x) in enumerate(judges.items())
-        }
-        self.steps = -(-len(self.train) // self.batch)
+    def __init__(self, model, method, examples, seed, batch, optimizer, decay, warmup, clip):
+        self.model, self.method, self.examples, self.seed, self.batch = model, method, examples, seed, batch
+        self.optimizer, self.decay, self.clip = optimizer, decay, clip
+        self.warmup_epochs, self.beta_start = warmup
+        self.seconds, self._drawn = [], None
+        judges = enumerate(examples.judges.items())
+        self.judges = {name: examples.prepared(x, self._rng(JUDGE, i)) for i, (name, x) in judges}
+        self.steps = -(-len(examples.train) // batch)
 
     def describe(self):
         """The settings that a checkpoint must share with the run that resumes from it."""
-        prior = getattr(self.model, "prior", np.zeros(0))
-        return {
-            "model": _text(self.model), "kl": _text(getattr(self.model, "kl", None)),
-            "prior": prior.tolist() if prior.any() else None, "method": _text(self.method),
-            "examples": len(self.train), "binarize": bool(self.binarize), "seed": self.seed, "batch": self.batch,
-            "optimizer": repr(self.optimizer), "decay": self.decay, "warmup_epochs": self.warmup_epochs,
-            "beta_start": self.beta_start, "clip": self.clip, "dtype": self.dtype.name,
+        described = self.model.describe() | self.examples.describe() | {
+            "method": repr(self.method), "seed": self.seed, "batch": self.batch, "optimizer": repr(self.optimizer),
+            "decay": self.decay, "warmup_epochs": self.warmup_epochs, "beta_start": self.beta_start, "clip": self.clip,
         }  # fmt: skip
+        return {name: _without_addresses(value) for name, value in described.items()}
 
     def initial(self):
-        theta = self.model.init(self._rng(INIT, 0), self.dtype)
-        phi = self.method.init(self._rng(INIT, 1), self.dtype)
+        """The state before any step."""
+        theta = self.model.init(self._rng(INIT, 0), self.examples.dtype)
+        phi = self.method.init(self._rng(INIT, 1), self.examples.dtype)
         return State(theta, phi, self.optimizer.init(theta), self.optimizer.init(phi), theta, phi)
 
     def step(self, state, path):
         """One minibatch: the method's gradients, clipped means over the batch, one step of Adam each."""
         start = time.perf_counter()
         rows = self._order(state.epoch)[state.step * self.batch : (state.step + 1) * self.batch]
-        x = self._binary(self.train[rows].astype(self.dtype), BINARIZE, state.epoch, state.step)
+        x = self.examples.prepared(self.examples.train[rows], self._rng(PREPARE, state.epoch, state.step))
         rng = self._rng(NOISE, state.epoch, state.step)
         loss, d_theta, d_phi = self.method.gradient(self.model, state.theta, state.phi, x, rng, self._beta(state))
         if not (np.isfinite(loss).all() and np.isfinite(d_theta).all() and np.isfinite(d_phi).all()):
@@ -157,7 +147,7 @@ class _Run:
     def _order(self, epoch):
         """The order of this epoch's examples, (N,)."""
         if self._drawn != epoch:
-            self._drawn, self._permutation = epoch, self._rng(ORDER, epoch).permutation(len(self.train))
+            self._drawn, self._permutation = epoch, self._rng(ORDER, epoch).permutation(len(self.examples.train))
         return self._permutation
 
     def _moved(self, optimizer, optimizer_state, params, g):
@@ -174,7 +164,7 @@ class _Run:
         """The state with a new row of history, and with new best parameters where the validation data say so."""
         row = {"epoch": state.epoch, "seconds": float(np.sum(self.seconds)), "train_loss": None}
         if state.epoch:
-            row["train_loss"] = state.loss / len(self.train)
+            row["train_loss"] = state.loss / len(self.examples.train)
         for i, (name, x) in enumerate(self.judges.items()):
             rng = self._rng(JUDGE, i, 1)  # the same noise each epoch
             lam = infer(self.model, self.method, state.theta, state.phi, x, rng)
@@ -189,14 +179,11 @@ class _Run:
     def _rng(self, *stream):
         return np.random.default_rng([self.seed, *stream])
 
-    def _binary(self, x, *stream):
-        """x itself, or a draw in {0, 1} with probability x."""
-        return (self._rng(*stream).random(x.shape, dtype=np.float32) < x).astype(x.dtype) if self.binarize else x
-
     def show(self, bar, state):
+        """One step further on the progress bar."""
         done = state.history[-1]
         bar.set_postfix(
-            loss=f"{state.loss / min(state.step * self.batch, len(self.train)):.1f}",
+            loss=f"{state.loss / min(state.step * self.batch, len(self.examples.train)):.1f}",
             kl=f"{done.get('valid_kl', np.nan):.1f}",
             examples_per_s=f"{self.batch / np.median(self.seconds[-100:]):.0f}",
             refresh=False,
@@ -210,23 +197,10 @@ def _progress_bar(name, total, done, progress):
     return tqdm(total=total, initial=done, desc=name, unit="step", disable=None if progress is None else not progress)
 
 
-def _text(thing):
-    """repr(thing) without memory addresses, which differ from run to run."""
-    return re.sub(" at 0x[0-9a-f]+", "", repr(thing))
+def _without_addresses(value):
+    """Where in memory a thing is differs from run to run, and is left out of the text that describes it."""
+    return re.sub(" at 0x[0-9a-f]+", "", value) if isinstance(value, str) else value
 
 
 def _exists(path):
     return path is not None and os.path.exists(path)
-
-
-def _check_support(model, x):
-    decoder = getattr(model, "decoder", None)
-    if hasattr(decoder, "likelihood"):
-        decoder.likelihood.check(x)
-
-
-def _is_grey_bernoulli(model, x):
-    from ..models.likelihoods import Bernoulli
-
-    likelihood = getattr(getattr(model, "decoder", None), "likelihood", None)
-    return isinstance(likelihood, Bernoulli) and bool(((x > 0) & (x < 1)).any())

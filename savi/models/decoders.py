@@ -91,9 +91,10 @@ class GivenX(Given):
         """(S * B, n) as (S, B, n)."""
         return array.reshape(len(array) // len(self.x), len(self.x), array.shape[-1])
 
-    def _new_record(self, rows, *numbers):
-        """A record of so many rows, in the precision of theta and the numbers."""
-        return self.records.next(rows, np.result_type(self.dtype, *numbers))
+    def _new_record(self, rows, inputs):
+        """A record of so many rows, in the precision of theta and the inputs."""
+        dtype = self.dtype if inputs.dtype == self.dtype else np.result_type(self.dtype, inputs)
+        return self.records.next(rows, dtype)
 
     def forward(self, z):
         record = self._new_record(z.shape[0] * z.shape[1], z)

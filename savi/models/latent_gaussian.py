@@ -108,10 +108,11 @@ class LatentGaussianObjective(Objective):
             raise InputError(f"noise has shape {noise.shape}; expected (S, {B}, {D}) with S >= 1")
 
     def _forward(self, lam, noise):
-        """(sigma e, the record at z = mu + sigma e)."""
+        """(sigma e, z = mu + sigma e, the record there)."""
         self._check(lam, noise)
         sigma_e = self.kl.scaled_noise(lam, noise)
-        return sigma_e, self.given_x.forward(split(lam)[0] + sigma_e)
+        z = split(lam)[0] + sigma_e
+        return sigma_e, z, self.given_x.forward(z)
 
     def evaluate(self, lam, noise):
         return self._evaluate(lam, noise, with_loss=True)
@@ -121,7 +122,7 @@ class LatentGaussianObjective(Objective):
         return self._evaluate(lam, noise, with_loss=False)
 
     def _evaluate(self, lam, noise, with_loss):
-        sigma_e, record = self._forward(lam, noise)
+        sigma_e, _, record = self._forward(lam, noise)
         loss = None
         if with_loss:
             loss = self.beta * self.kl.value(lam, self.prior, noise) - self.given_x.log_px(record).mean(axis=0)
@@ -167,7 +168,7 @@ class LatentGaussianObjective(Objective):
         return reconstruction + self.beta * kl
 
     def parts(self, lam, noise):
-        _, record = self._forward(lam, noise)
+        *_, record = self._forward(lam, noise)
         return -self.given_x.log_px(record).mean(axis=0), self.kl.value(lam, self.prior, noise)
 
     def log_px(self, z):
@@ -176,13 +177,12 @@ class LatentGaussianObjective(Objective):
     def log_weights(self, lam, noise):
         if not self.kl.has_density:
             raise self.model.missing("log_weights", "the importance-weighted estimate")
-        sigma_e, record = self._forward(lam, noise)
-        z = split(lam)[0] + sigma_e
+        _, z, record = self._forward(lam, noise)
         return self.given_x.log_px(record) + log_density(z, self.prior) - self.kl.log_q(lam, noise)
 
     def forward(self, lam, noise):
         """An evaluation without derivatives, for `errors` alone."""
-        sigma_e, record = self._forward(lam, noise)
+        sigma_e, _, record = self._forward(lam, noise)
         return Evaluation(lam, noise, None, None, record, None, sigma_e)
 
     def errors(self, evaluation):

@@ -252,13 +252,13 @@ def test_base_letter():
 @settings(max_examples=30)
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=50), st.randoms())
 def test_parts_depend_on_the_name_alone(names, random):
-    parts = dict(zip(names, data._parts(np.array(names)), strict=True))
+    parts = dict(zip(names, data._part_of(np.array(names)), strict=True))
     shuffled = random.sample(names, len(names))
-    assert [parts[name] for name in shuffled] == list(data._parts(np.array(shuffled)))
+    assert [parts[name] for name in shuffled] == list(data._part_of(np.array(shuffled)))
 
 
 def test_parts_are_about_80_10_10():
-    counts = np.bincount(data._parts(np.array([f"name {i}" for i in range(20000)])), minlength=3)
+    counts = np.bincount(data._part_of(np.array([f"name {i}" for i in range(20000)])), minlength=3)
     np.testing.assert_allclose(counts / 20000, [0.8, 0.1, 0.1], atol=0.01)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from savi import InputError, LatentGaussianModel, LSTMDecoder, quadrature, synthetic
+from savi.data import Dataset
 
 SMALL = {"examples": (40, 20, 20), "vocabulary": 12, "units": 6}
 
@@ -83,3 +84,11 @@ def test_a_posterior_under_the_affine_oracle_has_one_mode():
 def test_bad_arguments_are_input_errors(change):
     with pytest.raises(InputError):
         synthetic.load(**({"examples": (1, 1, 1)} | change))
+
+
+def test_sequences_are_a_dataset_that_keeps_its_oracle():
+    data = synthetic.load(0, **SMALL)
+    few = data._replace(train=data.train[:3])
+    assert isinstance(few, Dataset) and len(few.train) == 3
+    assert few.decoder is data.decoder and few.theta is data.theta and few.vocabulary == 12
+    assert few.prepare(few.test, None) is few.test

@@ -9,8 +9,10 @@ import pytest
 
 from savi import data
 from savi.__main__ import main
-from savi.data.images import Dataset
+from savi.data import Dataset, synthetic
 from savi.experiments import compare
+from savi.experiments.catalogue import TASKS
+from savi.experiments.settings import Settings, settings_of
 
 SMALL = {
     "epochs": 2, "steps": 2, "latent": 2, "hidden": [8], "batch": 10, "train_examples": 40, "test_examples": 12,
@@ -37,7 +39,7 @@ def small_images(monkeypatch):
     )
 
 
-METHODS = compare.DEFAULTS["methods"]
+METHODS = list(Settings.methods)
 
 
 def run(*arguments):
@@ -206,7 +208,7 @@ def test_python_dash_m_savi_works():
     assert done.returncode == 0 and "glyphs" in done.stdout
 
 
-SETTINGS = compare.DEFAULTS | {"latent": 2, "hidden": [6, 6], "iterations": 3}
+SETTINGS = settings_of(TASKS["glyphs"], {"latent": 2, "hidden": [6, 6], "iterations": 3})
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ SETTINGS = compare.DEFAULTS | {"latent": 2, "hidden": [6, 6], "iterations": 3}
     ],
 )
 def test_words_behind_a_colon_choose_a_methods_parts(name, expected):
-    model, method = compare.build(name, SETTINGS)
+    model, method = compare.build(name, TASKS["glyphs"], SETTINGS)
     assert expected in repr(method)
     x = np.zeros((2, 784), np.float32)
     theta, phi = (thing.init(np.random.default_rng(0), np.float32) for thing in (model, method))
@@ -261,10 +263,10 @@ def test_iterative_methods_are_compared_like_any_other(tmp_path, capsys):
 
 
 def test_every_method_is_compared_on_sequences(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(compare.synthetic, "VOCABULARY", 9)
-    monkeypatch.setattr(compare.synthetic, "UNITS", 5)
-    load = compare.synthetic.load
-    monkeypatch.setattr(compare.synthetic, "load", lambda: load(0, examples=(60, 20, 20), vocabulary=9, units=5))
+    monkeypatch.setattr(synthetic, "VOCABULARY", 9)
+    monkeypatch.setattr(synthetic, "UNITS", 5)
+    load = synthetic.load
+    monkeypatch.setattr(synthetic, "load", lambda: load(0, examples=(60, 20, 20), vocabulary=9, units=5))
     out, names = tmp_path / "out", ["vae", "svi", "vae+svi", "vae+svi+kl", "sa-vae", "iterative", "em:adam"]
     assert run("--data", "synthetic", "--out", out, "--methods", *names) == 0
     rows = results(out)["rows"]

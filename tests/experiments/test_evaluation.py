@@ -2,6 +2,7 @@
 gaps are known exactly; Monte Carlo claims hold within ERRORS standard errors."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from savi import MLP, SVI, VAE, AutogradModel, Bernoulli, Gaussian, LatentGaussianModel, MLPDecoder, SampledKL
 from savi.experiments import evaluation as room
 from savi.experiments.evaluation import (
+    along,
     bits_per_dim,
     elbo_parts,
     evaluate,
@@ -20,6 +22,7 @@ from savi.experiments.evaluation import (
     neg_elbo,
     optimum,
 )
+from savi.models.base import Model
 from savi.testing import assert_close
 
 ERRORS = 5  # standard errors that a mean may be off: by chance once in two million comparisons
@@ -127,6 +130,16 @@ def test_each_examples_value_is_its_own_whatever_the_batches(rows, examples_at_a
     assert_close(part, whole[rows], 1e-12)
 
 
+def test_along_an_inference_is_neg_elbo_at_each_of_its_estimates():
+    p = Linear()
+    lams = np.array([p.off(size=size) for size in (2.0, 1.0, 0.0)])
+    losses = along(p.model, p.theta, lams, p.x, 3, samples=6)
+    expected = [neg_elbo(p.model, p.theta, lam, p.x, rng(3), samples=6).mean() for lam in lams]
+    assert losses == expected and all(type(loss) is float for loss in losses)
+    assert len(set(along(p.model, p.theta, [lams[0], lams[0]], p.x, 3))) == 1  # a seed: the same noise for all
+    assert len(set(along(p.model, p.theta, [lams[0], lams[0]], p.x, rng(3)))) == 2  # a Generator: it goes on
+
+
 # --- importance weighting -------------------------------------------------------------------------------------------
 
 
@@ -180,7 +193,7 @@ def test_the_streamed_sum_neither_overflows_nor_loses_the_smaller_weights(log_we
     """Weights of any size, here given instead of computed; chunks of any length."""
     log_w, left = np.array(log_weights)[:, None], list(log_weights)
 
-    class Given:
+    class Given(Model):
         def draw_noise(self, rng, samples, batch, dtype):
             return np.zeros((samples, batch, 1))
 
@@ -344,6 +357,15 @@ def test_evaluate_takes_the_amortization_gap_of_as_many_examples_as_asked_for():
     assert summary["gap_converged"] is True
     assert_close(summary["amortization_gap"], exact, 0.05, 0.05)
     assert "nll_iw" not in summary
+
+
+def test_measures_are_made_of_the_importance_weighted_estimate(vae):
+    model, method, theta, phi, x = vae
+    seen = []
+    measure = SimpleNamespace(name="double", function=lambda nats, x: seen.append((nats, x)) or 2 * nats.mean())
+    summary = evaluate(model, method, theta, phi, x, rng(), iw_samples=20, measures=(measure,))
+    assert summary["double"] == 2 * summary["nll_iw"] and list(summary)[-2:] == ["nll_iw", "double"]
+    assert seen[0][0].shape == (23,) and seen[0][1] is x
 
 
 def test_evaluate_of_a_loss_without_parts_gives_the_loss():

@@ -215,3 +215,17 @@ def test_nodes_are_doubled_where_the_two_rules_differ_and_only_up_to_the_most(mo
     monkeypatch.setattr(quadrature, "_integrals", integrals)
     quadrature.log_marginal(model, theta, x, nodes=8, most=32)
     assert calls == [(8, 7), (16, 1), (32, 1)]
+
+
+def test_modes_are_the_local_maxima_of_the_posterior_highest_first():
+    """Of a mixture of two narrow Gaussians, as a likelihood: near their means, and no others; a concave one has one."""
+    axis = np.arange(-30, 31) * 0.2
+    a, b = np.meshgrid(axis, axis, indexing="ij")
+    peaks = [-50 * ((a - m) ** 2 + (b - n) ** 2) + h for m, n, h in ((1.0, -1.0, 0.0), (-2.0, 0.4, 0.5))]
+    table = np.logaddexp(*peaks)
+    log_p = table - 0.5 * (a**2 + b**2)
+    found = quadrature.modes(table, axis)
+    assert [np.round(point[:2], 9).tolist() for point in found] == [[1.0, -1.0], [-2.0, 0.4]]
+    assert found[0][2] == 0 and found[1][2] == pytest.approx(log_p[20, 32] - log_p.max())
+    assert len(quadrature.modes(table, axis, depth=0.5)) == 1
+    assert len(quadrature.modes(-((a - 0.4) ** 2) - b**2, axis)) == 1

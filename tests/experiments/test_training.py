@@ -5,7 +5,6 @@ import functools
 import itertools
 import json
 import os
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +27,7 @@ from savi import (
     SampledKL,
     hvp,
 )
+from savi.data import Dataset, binarize
 from savi.experiments import training as room
 from savi.experiments.checkpoints import load_checkpoint
 from savi.experiments.training import NonFiniteLoss, fit
@@ -52,8 +52,8 @@ def striped(n, seed, grey=False):
     return p if grey else (rng.random((n, 6)) < p).astype(float)
 
 
-DATA = SimpleNamespace(train=striped(40, 0), valid=striped(20, 1))
-GREY = SimpleNamespace(train=striped(40, 0, grey=True), valid=striped(20, 1, grey=True))
+DATA = Dataset("stripes", striped(40, 0), striped(20, 1))
+GREY = Dataset("grey stripes", striped(40, 0, grey=True), striped(20, 1, grey=True))
 
 
 def build(name="sa-vae"):
@@ -155,7 +155,7 @@ def test_every_method_learns(name, dtype):
 )
 def test_every_likelihood_learns(likelihood, outputs, make):
     model = LatentGaussianModel(MLPDecoder(MLP([2, 5, outputs]), likelihood))
-    data = SimpleNamespace(train=make(DATA.train), valid=make(DATA.valid))
+    data = Dataset("made", make(DATA.train), make(DATA.valid))
     result = short(build()[1], model, data, epochs=20, learning_rate=0.03)
     assert result.history[-1]["valid_neg_elbo"] < result.history[0]["valid_neg_elbo"] - 0.4
 
@@ -320,6 +320,25 @@ def test_the_grey_values_of_a_gaussian_are_not_drawn():
     assert set(np.unique(batches)) == {np.float32(0.1), np.float32(0.9)}
 
 
+def test_a_data_set_that_prepares_its_examples_is_not_binarized_beside_that():
+    """Images that binarize themselves give, bit for bit, what grey ones give, which `fit` binarizes."""
+    grey = GREY._replace(train=GREY.train.astype(np.float32), valid=GREY.valid.astype(np.float32))
+    for dtype in (np.float32, np.float64):
+        own = short(build()[1], data=grey._replace(prepare=binarize), dtype=dtype)
+        assert_same(own, short(build()[1], data=grey, dtype=dtype))
+
+
+def test_a_data_sets_own_preparation_is_new_for_each_minibatch_and_the_same_for_a_seed():
+    def drop(x, rng):
+        return np.where(rng.random(x.shape) < 0.5, x, 0.25)
+
+    model, method = LatentGaussianModel(MLPDecoder(MLP([2, 6]), Gaussian())), VAE(MLP([6, 4]))
+    data = Dataset("ones", np.ones((16, 6)), prepare=drop)
+    runs = [np.array([x for x, _ in seen(method, "gradient", model=model, data=data)]) for _ in range(2)]
+    np.testing.assert_array_equal(*runs)
+    assert set(np.unique(runs[0])) == {0.25, 1} and (runs[0][0] != runs[0][1]).any()
+
+
 # --- the same bits --------------------------------------------------------------------------------------------------
 
 
@@ -438,10 +457,7 @@ def test_resume_where_there_is_nothing_starts_anew(tmp_path):
 
 @pytest.mark.parametrize("losses, best", [([9, 5, 7, 6], 1), ([9, 8, 7, 6], 3), ([5, 6, 7, 8], 0), ([5, 4, 4, 4], 1)])
 def test_the_best_parameters_are_those_with_the_lowest_validation_loss(tmp_path, monkeypatch, losses, best):
-    if best:
-        expected = short(build()[1], epochs=best).last
-    else:
-        expected = room._Run(*build(), DATA, 0).initial()[:2]
+    expected = short(build()[1], epochs=best).last
     given = iter(losses)
     monkeypatch.setattr(room, "elbo_parts", lambda *args: (np.array([float(next(given))]), np.zeros(1)))
     result = short(build()[1], out=tmp_path)
@@ -565,6 +581,7 @@ OTHER = {
     "clip": {"clip": None},
     "dtype": {"dtype": np.float64},
     "binarize": {"data": GREY},
+    "prepare": {"data": DATA._replace(prepare=binarize)},
     "examples": {"data": DATA.train[:30]},
     "model": {"model": LatentGaussianModel(MLPDecoder(MLP([2, 6]), Bernoulli()))},
     "kl": {"model": LatentGaussianModel(decoder(), kl=SampledKL)},
@@ -633,7 +650,7 @@ def test_data_that_the_model_cannot_use_are_an_input_error(name, part):
     x, message = BAD_DATA[name]
     if part == "valid" and name == "nothing":
         return  # no validation data are fine
-    data = x if part == "alone" else SimpleNamespace(**{"train": DATA.train, "valid": DATA.valid, part: x})
+    data = x if part == "alone" else DATA._replace(**{part: x})
     with pytest.raises(InputError, match=message if part != "valid" or "likelihood" in message else None):
         short(build("vae")[1], data=data)
 

@@ -1,0 +1,42 @@
+"""What a data set is: examples in three parts, and what is drawn anew for each minibatch of them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+def unchanged(x, rng):
+    """x itself: the `prepare` of data that are what they are."""
+    return x
+
+
+def binarize(images, rng, precision=None):
+    """Samples in {0, 1} with P(1) = grey value (dynamic binarization); shape and dtype of images, floats in [0, 1].
+
+    precision: the dtype of the random numbers, which settles what a seed gives; None for that of images.
+    """
+    return (rng.random(images.shape, precision or images.dtype) < images).astype(images.dtype)
+
+
+class Dataset(NamedTuple):
+    """Examples in three parts, each (N, ...), an example a row; a part that is empty is ().
+
+    name: says where they are from and how they were split. shape: of an example as a picture, for images, so that
+    train[0].reshape(shape) is one; vocabulary: how many tokens there are, for sequences; None where there is no such thing.
+    prepare(x, rng) -> the examples as the model sees them: what is drawn anew for each minibatch, and once for examples
+    that judge; x are rows of a part as they are stored. truth: where data are made, what they were made from.
+    """
+
+    name: str
+    train: np.ndarray
+    valid: np.ndarray = ()
+    test: np.ndarray = ()
+    shape: tuple | None = None
+    vocabulary: int | None = None
+    prepare: object = unchanged
+    truth: object = None
+
+
+def as_dataset(data):
+    """The Dataset itself, or one whose training part is the array (N, M), or what NumPy makes one of."""
+    return data if isinstance(data, Dataset) else Dataset("an array", np.asarray(data))

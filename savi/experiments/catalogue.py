@@ -1,0 +1,120 @@
+"""The tasks that are here, and where those of a user are found.
+
+images      grey values are probabilities, from which x is drawn anew for each minibatch; MLPs, Bernoulli
+sequences   of an oracle; LSTMs, and `hidden` are the layers between the decoder's states and its outputs
+"""
+
+import os
+import sys
+import types
+
+import numpy as np
+
+from .. import data
+from ..data import synthetic
+from ..data.dataset import binarize
+from ..engine.files import InputError
+from ..models.decoders import MLPDecoder
+from ..models.likelihoods import Bernoulli
+from ..models.sequence_decoders import LSTMDecoder
+from ..nets.encoders import LSTMEncoder
+from ..nets.mlp import MLP
+from .tasks import PERPLEXITY, Task, mlp_encoders
+
+PIXELS = 28 * 28
+
+
+def images(name, about):
+    """The task of a data set of savi.data.load."""
+    return Task(
+        name, about, lambda: data.load(name)._replace(prepare=binarize), _image_decoder, mlp_encoders(PIXELS),
+        encodings=("gradient", "error", "data"), default_encodings=("gradient", "data"),
+        show=reconstructions, draw=draw_reconstructions, picture="reconstructions",
+    )  # fmt: skip
+
+
+def _image_decoder(s):
+    return MLPDecoder(MLP([s.latent, *s.hidden, PIXELS], s.activation), Bernoulli())
+
+
+def reconstructions(model, theta, lam, x):
+    """{"images", "means"}: x and E[x | z = mu], as whole percents, each a list of lists."""
+    means = model.decoder.mean(theta, lam[:, : model.latent_dim])
+    return {name: np.rint(100 * a).astype(int).tolist() for name, a in (("images", x), ("means", means))}
+
+
+def draw_reconstructions(results):
+    """Test images, and below them each method's reconstruction E[x | z = mu] (first seed)."""
+    from . import plots
+
+    seed = results["settings"]["seeds"][0]
+    shown = {c["method"]: c["reconstructions"] for c in results["curves"] if c["seed"] == seed}
+    rows = {"images": next(iter(shown.values()))["images"]} | {name: r["means"] for name, r in shown.items()}
+    return plots.gallery({name: np.reshape(row, (-1, 28, 28)) for name, row in rows.items()}, most=100)
+
+
+# --- sequences ---------------------------------------------------------------------------------------------------------------
+
+
+def _sequence_decoder(s):
+    sizes = synthetic.VOCABULARY, synthetic.UNITS, synthetic.UNITS, s.latent
+    return LSTMDecoder(*sizes, s.hidden, s.activation)
+
+
+def _sequence_encoder(s, outputs):
+    return LSTMEncoder(synthetic.VOCABULARY, synthetic.UNITS, synthetic.UNITS, outputs)
+
+
+SYNTHETIC = Task(
+    "synthetic", "token sequences from an oracle", lambda: synthetic.load(), _sequence_decoder,
+    {"lstm": _sequence_encoder}, measures=(PERPLEXITY,),
+)  # fmt: skip
+
+TASKS = {
+    task.name: task
+    for task in (
+        images("glyphs", "letters of many alphabets"),
+        images("mnist", "handwritten digits"),
+        images("omniglot", "handwritten characters of 50 alphabets"),
+        SYNTHETIC,
+    )
+}
+
+
+def find(task):
+    """The Task itself, the one of that name, or the one that a Python file defines: "FILE.py:NAME".
+
+    Raises InputError where there is none, or the file cannot be run.
+    """
+    if isinstance(task, Task):
+        return task
+    if str(task) in TASKS:
+        return TASKS[str(task)]
+    path, _, name = str(task).rpartition(":")
+    if not path.endswith(".py"):
+        names = ", ".join(TASKS)
+        raise InputError(f"--data is {task!r}; expected one of {names}, or FILE.py:NAME, a savi.Task of your own")
+    found = vars(_run(path)).get(name)
+    if found is None:
+        raise InputError(f"{path} defines no {name!r}; expected a savi.Task of that name")
+    if not isinstance(found, Task):
+        raise InputError(f"{name} in {path} is of type {type(found).__name__}; expected a savi.Task")
+    return found
+
+
+def _run(path):
+    """The module that the Python file at `path` makes; what lies beside the file can be imported."""
+    module = types.ModuleType(os.path.splitext(os.path.basename(path))[0])
+    module.__file__ = os.path.abspath(path)
+    folder = os.path.dirname(module.__file__)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        with open(path, "rb") as file:
+            exec(compile(file.read(), path, "exec"), vars(module))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}; expected a file with a savi.Task") from error
+    except (Exception, SystemExit) as error:
+        words = " ".join(str(error).split())
+        raise InputError(f"{path} raises {type(error).__name__}: {words}; expected a file with a savi.Task") from error
+    return module

@@ -1,0 +1,126 @@
+"""What the scripts of figures/ and lessons/ share: their main program, the models of [LI], the methods of [SA] 5.1."""
+
+import argparse
+import inspect
+import json
+import os
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+
+from ..data import synthetic
+from ..engine.files import replacing
+from ..inference.amortized import VAE
+from ..inference.iterative import Iterative, network
+from ..inference.svi import SVI
+from ..models.decoders import FixedDecoder, MLPDecoder
+from ..models.gaussian import AnalyticKL
+from ..models.latent_gaussian import LatentGaussianModel
+from ..models.likelihoods import Bernoulli
+from ..nets.encoders import LSTMEncoder
+from ..nets.highway import HighwayMLP
+from ..nets.mlp import MLP
+from . import quadrature
+from .evaluation import infer
+
+
+def script(path, compute, draw, report=None):
+    """The main program of a figure's script at `path`: compute() -> results, saved as JSON; draw(results) -> figure.
+
+    python SCRIPT computes and draws; --draw draws again from the JSON; --full, where compute takes an argument `full`,
+    computes at the sizes of the source. report(results) is printed.
+    """
+    from . import plots
+
+    parser = argparse.ArgumentParser(
+        description=sys.modules["__main__"].__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    sizes = "full" in inspect.signature(compute).parameters
+    if sizes:
+        parser.add_argument("--full", action="store_true", help="compute at the sizes of the source, for hours")
+    parser.add_argument("--draw", action="store_true", help="draw again from the JSON")
+    parser.add_argument("--out", default=os.path.splitext(path)[0], help="writes OUT.json and OUT.png")
+    options = parser.parse_args()
+    if not options.draw:
+        results = compute(options.full) if sizes else compute()
+        with replacing(options.out + ".json") as file:
+            file.write(json.dumps(results).encode())
+    with open(options.out + ".json") as file:
+        results = json.load(file)
+    plots.save(draw(results), options.out + ".png")
+    if report:
+        print(report(results))
+
+
+def lesson():
+    """(whether to be quick, the folder for pictures) of a lesson: SAVI_QUICK=1 makes it small, and spares its pictures."""
+    quick = bool(os.environ.get("SAVI_QUICK"))
+    folder = pathlib.Path(__file__).resolve().parents[2] / "figures" / "lessons"
+    if quick:
+        folder = pathlib.Path(tempfile.gettempdir()) / "savi-lessons"
+    folder.mkdir(parents=True, exist_ok=True)
+    return quick, folder
+
+
+# --- [LI]: images of 784 pixels, ELU, symmetric inference networks with highways ---------------------------------------------
+
+
+def image_model(latent, hidden, kl=AnalyticKL):
+    """The model of [LI] on images: decoder latent-hidden-784, Bernoulli."""
+    return LatentGaussianModel(MLPDecoder(MLP([latent, *hidden, 784], "elu"), Bernoulli()), kl=kl)
+
+
+def highway_vae(model, hidden, samples=1):
+    """The VAE of [LI]: an encoder with the decoder's `hidden` layers in reverse, and highways."""
+    return VAE(HighwayMLP([784, *reversed(hidden), model.lam_size], "elu"), samples=samples)
+
+
+def iterative(model, encodings, hidden, iterations, samples=1):
+    """The iterative inference model of [LI] with these encodings and the decoder's `hidden` layers in reverse."""
+    return Iterative(network(model, encodings, [*reversed(hidden)]), encodings, iterations, samples)
+
+
+# --- [SA] 5.1: sequences from an oracle, every number by quadrature ----------------------------------------------------------
+
+K, NODES, VALID, CLIP = 20, 12, 100, 2.0  # SVI steps, of quadrature, validation sequences, of test-time SVI
+INNER = {"steps": K, "step_size": 0.002, "momentum": 0.5}  # in training through the steps
+STEP_SIZES = (  # of test-time SVI, for mu and log_var
+    (0.02, 0.05), (0.05, 0.05), (0.05, 0.2), (0.1, 0.2), (0.1, 0.5), (0.2, 0.5), (0.2, 1.0),
+)  # fmt: skip
+FIT = {"batch": 50, "learning_rate": 1e-3, "clip": 5.0, "progress": False, "valid_examples": VALID}
+
+
+def known_model(data):
+    """(model, theta): the oracle of `synthetic.load`, whose parameters are known; theta is empty."""
+    return LatentGaussianModel(FixedDecoder(data.decoder, data.theta.astype(np.float32))), np.zeros(0, np.float32)
+
+
+def sequence_encoder(data):
+    """From the oracle's sequences to lam, as wide as the oracle itself."""
+    return LSTMEncoder(data.vocabulary, synthetic.UNITS, synthetic.UNITS, 2 * synthetic.LATENT)
+
+
+def bound(model, theta, lam, x):
+    """-ELBO (N,) and KL (N,), nats, E_q by quadrature."""
+    reconstruction, kl = quadrature.elbo_parts(model, theta, lam, x, NODES)
+    return reconstruction + kl, kl
+
+
+def refined(method, sizes, steps=K):
+    """The method's start, or the prior where it is None, followed at test time by SVI with step sizes (mu's, log_var's)."""
+    step_size = np.repeat(np.float32(sizes), synthetic.LATENT)
+    if method is None:
+        return SVI(steps, step_size, 0.5, CLIP)
+    return VAE(method.encoder, steps, step_size, 0.5, CLIP)
+
+
+def best_step_sizes(model, theta, phi, method, x):
+    """Those of STEP_SIZES with the lowest mean -ELBO on sequences x when `method` is refined by them."""
+    rng = np.random.default_rng(0)
+    losses = [
+        bound(model, theta, infer(model, refined(method, s), theta, phi, x, rng, steps=K), x)[0].mean()
+        for s in STEP_SIZES
+    ]
+    return STEP_SIZES[int(np.argmin(losses))]

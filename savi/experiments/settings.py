@@ -1,0 +1,105 @@
+"""The settings of a comparison: each with its default, what it means, and what its flag takes on the command line."""
+
+import argparse
+import dataclasses
+import types
+from dataclasses import dataclass, field
+
+from ..engine.files import InputError, expect
+
+
+def _setting(default, help, **flag):
+    """A field: its default, its help text, and how its flag is read (the options of argparse's add_argument)."""
+    return field(default=default, metadata={"help": help, "flag": types.MappingProxyType(flag)})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a comparison is run with; field `step_size` is the flag --step-size, lists become tuples.
+
+    Raises InputError on a value that is out of its range.
+    """
+
+    data: str = _setting("glyphs", "data set: {tasks}; or FILE.py:NAME, a savi.Task of your own")
+    methods: tuple = _setting(
+        ("vae", "svi", "vae+svi", "vae+svi+kl", "sa-vae"),
+        "which methods: {methods}; words behind a colon choose their parts, any of {words}",
+        nargs="+",
+        metavar="METHOD",
+    )
+    epochs: int = _setting(3, "passes over the training examples", type=int)
+    steps: int = _setting(10, "K, SVI steps per example in training and testing", type=int)
+    iterations: int = _setting(5, "T, iterations of an iterative inference model in training and testing", type=int)
+    step_size: float = _setting(0.05, "alpha, step size of the SVI steps, per example", type=float)
+    momentum: float = _setting(0.5, "gamma, momentum of the SVI steps", type=float)
+    inner_clip: float | None = _setting(
+        5.0, "largest norm of an example's gradient inside the SVI steps; 0 for none", type=float
+    )
+    samples: int = _setting(1, "S, noise samples in each evaluation of the loss", type=int)
+    latent: int = _setting(32, "D, latent dimensions", type=int)
+    hidden: tuple = _setting(
+        (200, 200), "units of the decoder's hidden layers; the encoder has them in reverse", type=int, nargs="*"
+    )
+    activation: str = _setting("tanh", "tanh, elu, softplus or identity")
+    batch: int = _setting(100, "examples per training step", type=int)
+    learning_rate: float = _setting(2e-3, "Adam's step size for theta and phi", type=float)
+    warmup_epochs: float = _setting(0, "epochs over which the weight of the KL term rises from 0.1 to 1", type=float)
+    dtype: str = _setting("float32", "precision of all numbers", choices=["float32", "float64"])
+    seeds: tuple = _setting((0,), "one training run per method and seed", type=int, nargs="+", metavar="SEED")
+    train_examples: int | None = _setting(None, "use only so many training examples (default: all)", type=int)
+    test_examples: int = _setting(500, "how many test examples to measure on", type=int)
+    iw_samples: int = _setting(500, "samples of the importance-weighted estimate of -log p(x)", type=int)
+    gap_examples: int = _setting(100, "how many test examples the amortization gap is measured on", type=int)
+
+    def __post_init__(self):
+        for name in ("methods", "hidden", "seeds"):
+            value = getattr(self, name)
+            expect(flag(name), repr(value), isinstance(value, list | tuple), "a list")
+            object.__setattr__(self, name, tuple(value))
+        object.__setattr__(self, "inner_clip", self.inner_clip or None)
+        if not self.methods or not self.seeds:
+            raise InputError("there is nothing to compare; expected at least one method and one seed")
+        if len(set(self.methods)) < len(self.methods) or len(set(self.seeds)) < len(self.seeds):
+            raise InputError("a method or a seed is named twice; expected each once")
+        for name in ("epochs", "iterations", "batch", "test_examples", "iw_samples", "gap_examples", "samples"):
+            value = getattr(self, name)
+            expect(flag(name), value, value >= 1, "a whole number >= 1")
+        few = self.train_examples
+        expect("--train-examples", few, few is None or few >= 1, "a whole number >= 1")
+        expect("--seeds", list(self.seeds), min(self.seeds) >= 0, "whole numbers >= 0")
+
+    def describe(self):
+        """{name: JSON value}, tuples as lists: what is written beside the results."""
+        values = ((name, getattr(self, name)) for name in NAMES)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+
+NAMES = tuple(setting.name for setting in dataclasses.fields(Settings))
+
+
+def settings_of(task, changes):
+    """The Settings of a task: its own defaults where it has some, changed by `changes` {name: value}.
+
+    Raises InputError on a name that is no setting, and on a value that is out of its range.
+    """
+    changes = {**task.defaults, **changes}
+    for name in changes:
+        if name not in NAMES[1:]:  # `data` is the task's name
+            raise InputError(f"there is no setting {name!r}; expected one of {', '.join(NAMES[1:])}")
+    return Settings(task.name, **changes)
+
+
+def flag(name):
+    """The flag of a setting on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def add_flags(parser, **words):
+    """Give an argparse parser the flag of every setting; words fill the {braces} of the help texts.
+
+    Only flags that are given become attributes of what is parsed, so that a task's own defaults stand where none is.
+    """
+    for setting in dataclasses.fields(Settings):
+        default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+        text = setting.metadata["help"].format(**words) + ("" if default is None else f" (default: {default})")
+        parser.add_argument(flag(setting.name), help=text, default=argparse.SUPPRESS, **setting.metadata["flag"])

@@ -1,0 +1,146 @@
+"""Tasks: data, the decoders and encoders that suit them, what is measured and what is shown, in one object each.
+
+`compare`, training, tables and plots know of a kind of data nothing but its Task. catalogue.TASKS are the ones that are
+here; one of your own is a Task in a file, for `python -m savi compare --data FILE.py:NAME`, or any Task for `savi.compare`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..data.dataset import Dataset
+from ..engine.files import InputError, expect
+from ..inference.iterative import ENCODINGS
+from ..models.latent_gaussian import LatentGaussianModel
+from ..nets.highway import HighwayMLP
+from ..nets.mlp import MLP
+from .evaluation import bits_per_dim, perplexity
+from .settings import settings_of
+
+
+class Measure(NamedTuple):
+    """A number made of the estimates of -log p(x): a column of the table.
+
+    name: its key in a row of results. heading, decimals: of the column. function(nats (N,), x (N, ...)) -> a number.
+    """
+
+    name: str
+    heading: str
+    decimals: int
+    function: Callable
+
+
+def _per_token(nats, x):
+    return perplexity(nats, (x >= 0).sum(axis=1))  # a negative token is padding
+
+
+def _per_dimension(nats, x):
+    return bits_per_dim(nats.mean(), x[0].size)
+
+
+ROW = (
+    "method", "seed", "reconstruction", "kl", "neg_elbo", "nll_iw", "amortization_gap", "gap_converged", "ms_per_step",
+    "train_seconds",
+)  # fmt: skip
+CURVE = ("compare", "method", "seed", "history", "refinement")  # names that results have for themselves
+PERPLEXITY = Measure("perplexity", "perplexity", 2, _per_token)
+BITS_PER_DIM = Measure("bits_per_dim", "bits/dim", 3, _per_dimension)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What methods are compared on. A wrong part raises InputError.
+
+    name: by which results go. about: a line for people.
+    load() -> Dataset.
+    decoder(settings) -> p(x | z) with settings.latent dimensions, for example an MLPDecoder.
+    encoders: {word: function(settings, outputs) -> encoder from x to that many outputs}; the first is the default, the
+    others are chosen by their word, as in "vae:highway".
+    encodings: words of ENCODINGS (savi.inference.iterative) that an iterative model may encode; default_encodings: those
+    it does encode unless it is told otherwise.
+    measures: Measures, columns of the table.
+    show(model, theta, lam, x) -> what a picture of a few examples x needs, as JSON values; draw(results) -> a matplotlib
+    figure of all methods' (results["curves"][i][picture]), which becomes PICTURE.png. Both, or neither.
+    defaults: {setting: value} where Settings' own defaults do not suit.
+    """
+
+    name: str
+    about: str
+    load: Callable
+    decoder: Callable
+    encoders: Mapping
+    encodings: tuple = ("gradient",)
+    default_encodings: tuple = ("gradient",)
+    measures: tuple = ()
+    show: Callable | None = None
+    draw: Callable | None = None
+    picture: str = "examples"
+    defaults: Mapping = field(default_factory=dict)
+
+    def __post_init__(self):
+        self._expect("name", isinstance(self.name, str) and self.name.strip(), "a name")
+        self._expect("about", isinstance(self.about, str), "a line of text")
+        self._expect("load", callable(self.load), "a function load()")
+        self._expect("decoder", callable(self.decoder), "a function decoder(settings)")
+        encoders = self.encoders.values() if isinstance(self.encoders, Mapping) else ()
+        made = encoders and all(map(callable, encoders))
+        self._expect("encoders", made, "{word: function(settings, outputs)}, at least one")
+        for part, allowed in (("encodings", tuple(ENCODINGS)), ("default_encodings", self.encodings)):
+            words = _listed(getattr(self, part))
+            self._expect(
+                part, words and all(word in allowed for word in words), f"a tuple of words out of {', '.join(allowed)}"
+            )
+        measures = _listed(self.measures)
+        self._expect(
+            "measures", measures is not None and all(type(m) is Measure for m in measures), "a tuple of Measures"
+        )
+        names = [measure.name for measure in measures]
+        self._expect("measures", len({*ROW, *names}) == len(ROW) + len(names), f"other names than {', '.join(ROW)}")
+        shown = callable(self.show) and callable(self.draw) if self.show or self.draw else True
+        self._expect("show", shown, "a function, with another one as draw, or None for both")
+        self._expect(
+            "picture", str(self.picture).isidentifier() and self.picture not in CURVE, "a word for a file's name"
+        )
+        self._expect("defaults", isinstance(self.defaults, Mapping), "{setting: value}")
+        settings_of(self, {})
+
+    def _expect(self, part, holds, expected):
+        value = " ".join(repr(getattr(self, part)).split())
+        expect(f"the {part} of task {self.name!r}", value if len(value) < 80 else value[:77] + "...", holds, expected)
+
+    def model(self, settings):
+        """The model whose decoder this task makes. Raises InputError where it is none."""
+        decoder = self.decoder(settings)
+        try:
+            return LatentGaussianModel(decoder)
+        except (AttributeError, TypeError) as error:
+            at = f"what decoder(settings) of task {self.name!r} gives"
+            raise InputError(f"{at} is a {type(decoder).__name__}; expected p(x | z), as an MLPDecoder") from error
+
+    def dataset(self):
+        """What load() returns. Raises InputError unless it is a Dataset with examples to train and to test on."""
+        examples = self.load()
+        kind = type(examples).__name__
+        expect(
+            f"what load() of task {self.name!r} gives",
+            f"a {kind}",
+            isinstance(examples, Dataset),
+            "a savi.data.Dataset",
+        )
+        for part in ("train", "test"):
+            n = len(getattr(examples, part))
+            expect(f"the {part} part of task {self.name!r}", f"{n} examples", n, "at least one")
+        return examples
+
+
+def _listed(value):
+    return value if isinstance(value, list | tuple) else None
+
+
+def mlp_encoders(inputs):
+    """{word: encoder} of examples that are vectors: an MLP with the decoder's layers in reverse, or one with highways."""
+    return {word: _encoder(net, inputs) for word, net in (("mlp", MLP), ("highway", HighwayMLP))}
+
+
+def _encoder(net, inputs):
+    return lambda s, outputs: net([inputs, *reversed(s.hidden), outputs], s.activation)
