@@ -27,25 +27,26 @@ class State(NamedTuple):
     best_phi: np.ndarray
     epoch: int = 0
     step: int = 0  # steps done in this epoch
-    loss: float = 0.0  # summed over this epoch's examples so far
+    loss: float = 0.0  # summed over the examples seen since the last judgement
+    judged: int = 0  # examples that had been seen at that judgement
     history: tuple = ()
 
 
-def save(out, state, seconds, settings):
+def save(out, state, cost, settings):
     """Write best.npz, the best parameters, and last.npz, the whole state, each replaced at once."""
     arrays = {name: getattr(state, name) for name in PARAMETERS}
     for name in OPTIMIZERS:
         arrays |= {f"{name}_{i}": np.asarray(part) for i, part in enumerate(getattr(state, name))}
-    rest = {"epoch": state.epoch, "step": state.step, "loss": state.loss, "history": state.history}
+    rest = {name: getattr(state, name) for name in ("epoch", "step", "loss", "judged", "history")}
     meta = json.dumps({"settings": settings, "state": rest})
     with replacing(os.path.join(out, "best.npz")) as file:
         np.savez(file, theta=state.best_theta, phi=state.best_phi)
     with replacing(os.path.join(out, "last.npz")) as file:
-        np.savez(file, **arrays, seconds=np.array(seconds), meta=np.array(meta))
+        np.savez(file, **arrays, cost=np.reshape(cost, (-1, 2)), meta=np.array(meta))
 
 
 def load(path, fresh, settings):
-    """(state, seconds of each step) of a last.npz, shaped like the state `fresh`.
+    """(state, (seconds, processor seconds) of each step) of a last.npz, shaped like the state `fresh`.
 
     Raises InputError when it is damaged or was made with other settings.
     """
@@ -55,9 +56,9 @@ def load(path, fresh, settings):
         meta = json.loads(str(arrays["meta"]))
         states = {name: tuple(arrays[f"{name}_{i}"] for i in range(len(getattr(fresh, name)))) for name in OPTIMIZERS}
         rest = meta["state"] | {"history": tuple(meta["state"]["history"])}
-        state, seconds = (
+        state, cost = (
             State(**{name: arrays[name] for name in PARAMETERS}, **states, **rest),
-            arrays["seconds"].tolist(),
+            [(seconds, cpu) for seconds, cpu in arrays["cost"].tolist()],
         )
     except Exception as error:  # zipfile, zlib, json and numpy each have errors of their own
         raise InputError(f"cannot resume from {path}: not a whole savi checkpoint ({error})") from error
@@ -66,7 +67,7 @@ def load(path, fresh, settings):
             raise InputError(
                 f"cannot resume from {path}: its {name} is {meta['settings'].get(name)}, this run's is {here}"
             )
-    return state, seconds
+    return state, cost
 
 
 def load_checkpoint(path):

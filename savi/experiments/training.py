@@ -28,9 +28,10 @@ class NonFiniteLoss(InputError):
 class FitResult(NamedTuple):
     """theta (P,), phi (Q,): the best parameters on the validation data (the last where there are none).
 
-    last: (theta, phi) after the last epoch. history: one dict per epoch, the first before training: epoch, seconds (of
-    training steps alone), train_loss, and for "valid" and each monitor NAME_neg_elbo, NAME_reconstruction, NAME_kl, in
-    nats. ms_per_step: the median. savi.plots.history(result.history) draws it.
+    last: (theta, phi) after the last epoch. history: one dict per judged epoch, the first before training: epoch; what the
+    training steps alone have cost so far, as seconds, processor seconds (cpu) and decoder passes of an example (passes);
+    train_loss; and for "valid" and each monitor NAME_neg_elbo, NAME_reconstruction, NAME_kl, in nats. ms_per_step: the
+    median. savi.plots.history(result.history) draws it.
     """
 
     theta: np.ndarray
@@ -43,15 +44,18 @@ class FitResult(NamedTuple):
 def fit(
     model, method, data, epochs=10, seed=0, *, out=None, resume=False, progress=None, batch=50, learning_rate=1e-3, decay=1.0,
     warmup_epochs=0, beta_start=0.1, clip=5.0, binarize=None, dtype=np.float32, valid_examples=500, monitor=None,
+    judge_every=1,
 ):  # fmt: skip
     """Train theta and phi by Adam on minibatches; returns a FitResult.
 
-    data: a Dataset, or one array (N, M) to train on. batch: examples in a minibatch. learning_rate: Adam's step size, times
+    data: a Dataset, or one array (N, M) to train on. epochs: a part of one may be asked for, too. batch: examples in a
+    minibatch. learning_rate: Adam's step size, times
     `decay` for every epoch done. warmup_epochs: the KL weight beta rises linearly from beta_start to 1 over so many epochs
     [E4]. clip: largest norm of theta's and of phi's gradient (each a mean over the batch), or None. binarize: whether x in
     {0, 1} is drawn anew for each minibatch with probability = grey value; None does so when the model takes probabilities
     and the data are some, unless the Dataset has a `prepare` of its own, which is then called instead. valid_examples: how
     many of data.valid judge an epoch. monitor: {name: x}, more arrays whose -ELBO the history records; they choose nothing.
+    judge_every: epochs from one judgement to the next; the last one is always judged.
 
     out: a folder for last.npz, best.npz and settings.json; resume: go on from its last.npz where there is one.
     progress: None shows a bar on a terminal, False never.
@@ -60,6 +64,8 @@ def fit(
     saved stays). Ctrl-C saves last.npz, where `out` is given, and then goes on as KeyboardInterrupt.
     """
     expect("batch", batch, batch >= 1 and batch % 1 == 0, "a whole number >= 1")
+    expect("epochs", epochs, 0 <= epochs < np.inf, "a number >= 0")
+    expect("judge_every", judge_every, judge_every >= 1 and judge_every % 1 == 0, "a whole number >= 1")
     expect("seed", seed, seed >= 0 and seed % 1 == 0, "a whole number >= 0")
     expect("learning_rate", learning_rate, learning_rate > 0, "> 0")
     expect("decay", decay, 0 < decay <= 1, "in (0, 1]")
@@ -73,27 +79,31 @@ def fit(
     path = None if out is None else os.path.join(out, "last.npz")
     state = None
     if resume and path is not None and os.path.exists(path):
-        state, run.seconds = checkpoints.load(path, run.initial(), run.describe())
+        state, run.cost = checkpoints.load(path, run.initial(), run.describe())
     elif out is not None:
         checkpoints.write_json(os.path.join(out, "settings.json"), run.describe())
     state = run.judged(run.initial()) if state is None else state
-    bar = _progress_bar(method.name, epochs * run.steps, state.epoch * run.steps + state.step, progress)
+    last = round(epochs * run.steps)
+    bar = _progress_bar(method.name, last, run.done(state), progress)
     try:
-        while state.epoch < epochs:
-            if state.step < run.steps:
+        while True:
+            ended = run.done(state) >= last
+            if state.step == run.steps or (ended and run.seen(state) > state.judged):
+                state = run.turned(state, ended, judge_every)
+                if out is not None:
+                    checkpoints.save(out, state, run.cost, run.describe())
+            elif ended:
+                break
+            else:
                 state = run.step(state, path)
                 run.show(bar, state)
-            else:
-                state = run.judged(state._replace(epoch=state.epoch + 1, step=0))
-                if out is not None:
-                    checkpoints.save(out, state, run.seconds, run.describe())
     except KeyboardInterrupt:
         if out is not None:
-            checkpoints.save(out, state, run.seconds, run.describe())
+            checkpoints.save(out, state, run.cost, run.describe())
         raise
     finally:
         bar.close()
-    ms = 1e3 * float(np.median(run.seconds)) if run.seconds else float("nan")
+    ms = 1e3 * float(np.median([seconds for seconds, _ in run.cost])) if run.cost else float("nan")
     return FitResult(state.best_theta, state.best_phi, (state.theta, state.phi), list(state.history), ms)
 
 
@@ -104,7 +114,7 @@ class _Run:
         self.model, self.method, self.examples, self.seed, self.batch = model, method, examples, seed, batch
         self.optimizer, self.decay, self.clip = optimizer, decay, clip
         self.warmup_epochs, self.beta_start = warmup
-        self.seconds, self._drawn = [], None
+        self.cost, self._drawn = [], None  # (seconds, processor seconds) of each step
         judges = enumerate(examples.judges.items())
         self.judges = {name: examples.prepared(x, self._rng(JUDGE, i)) for i, (name, x) in judges}
         self.steps = -(-len(examples.train) // batch)
@@ -119,13 +129,13 @@ class _Run:
 
     def initial(self):
         """The state before any step."""
-        theta = self.model.init(self._rng(INIT, 0), self.examples.dtype)
+        theta = self.model.init(self._rng(INIT, 0), self.examples.dtype, self.examples.train)
         phi = self.method.init(self._rng(INIT, 1), self.examples.dtype)
         return State(theta, phi, self.optimizer.init(theta), self.optimizer.init(phi), theta, phi)
 
     def step(self, state, path):
         """One minibatch: the method's gradients, clipped means over the batch, one step of Adam each."""
-        start = time.perf_counter()
+        start = time.perf_counter(), time.process_time()
         rows = self._order(state.epoch)[state.step * self.batch : (state.step + 1) * self.batch]
         x = self.examples.prepared(self.examples.train[rows], self._rng(PREPARE, state.epoch, state.step))
         rng = self._rng(NOISE, state.epoch, state.step)
@@ -138,7 +148,7 @@ class _Run:
         optimizer = self.optimizer._replace(step_size=self.optimizer.step_size * self.decay**state.epoch)
         theta_state, theta = self._moved(optimizer, state.theta_state, state.theta, d_theta / len(x))
         phi_state, phi = self._moved(optimizer, state.phi_state, state.phi, d_phi / len(x))
-        self.seconds.append(time.perf_counter() - start)
+        self.cost.append((time.perf_counter() - start[0], time.process_time() - start[1]))
         total = state.loss + float(loss.sum(dtype=float))
         return state._replace(
             theta=theta, phi=phi, theta_state=theta_state, phi_state=phi_state, step=state.step + 1, loss=total
@@ -160,11 +170,28 @@ class _Run:
         done = (state.epoch + state.step / self.steps) / self.warmup_epochs
         return min(1.0, self.beta_start + (1 - self.beta_start) * done)
 
+    def done(self, state):
+        """Steps done in all."""
+        return state.epoch * self.steps + state.step
+
+    def seen(self, state):
+        """Examples seen in all."""
+        return state.epoch * len(self.examples.train) + min(state.step * self.batch, len(self.examples.train))
+
+    def turned(self, state, ended, judge_every):
+        """The state at the turn of an epoch, or at the end: with a new row of history where it is time for one."""
+        if state.step == self.steps:
+            state = state._replace(epoch=state.epoch + 1, step=0)
+        return self.judged(state) if ended or state.epoch % judge_every == 0 else state
+
     def judged(self, state):
         """The state with a new row of history, and with new best parameters where the validation data say so."""
-        row = {"epoch": state.epoch, "seconds": float(np.sum(self.seconds)), "train_loss": None}
-        if state.epoch:
-            row["train_loss"] = state.loss / len(self.examples.train)
+        seconds, cpu = np.sum(np.reshape(self.cost, (-1, 2)), axis=0)
+        epoch = state.epoch + state.step / self.steps if state.step else state.epoch
+        row = {"epoch": epoch, "seconds": float(seconds), "cpu": float(cpu)}
+        row |= {"passes": self.seen(state) * self.method.passes, "train_loss": None}
+        if self.done(state):
+            row["train_loss"] = state.loss / (self.seen(state) - state.judged)
         for i, (name, x) in enumerate(self.judges.items()):
             rng = self._rng(JUDGE, i, 1)  # the same noise each epoch
             lam = infer(self.model, self.method, state.theta, state.phi, x, rng)
@@ -174,7 +201,7 @@ class _Run:
         best = min((old.get("valid_neg_elbo", np.inf) for old in state.history), default=np.inf)
         if row.get("valid_neg_elbo", -np.inf) < best:
             state = state._replace(best_theta=state.theta, best_phi=state.phi)
-        return state._replace(loss=0.0, history=(*state.history, row))
+        return state._replace(loss=0.0, judged=self.seen(state), history=(*state.history, row))
 
     def _rng(self, *stream):
         return np.random.default_rng([self.seed, *stream])
@@ -183,9 +210,9 @@ class _Run:
         """One step further on the progress bar."""
         done = state.history[-1]
         bar.set_postfix(
-            loss=f"{state.loss / min(state.step * self.batch, len(self.examples.train)):.1f}",
+            loss=f"{state.loss / (self.seen(state) - state.judged):.1f}",
             kl=f"{done.get('valid_kl', np.nan):.1f}",
-            examples_per_s=f"{self.batch / np.median(self.seconds[-100:]):.0f}",
+            examples_per_s=f"{self.batch / np.median([seconds for seconds, _ in self.cost[-100:]]):.0f}",
             refresh=False,
         )
         bar.update()

@@ -42,6 +42,14 @@ class InferenceMethod:
         """K in training."""
         return self.steps
 
+    @property
+    def passes(self):
+        """Decoder passes of an example in one training step: forward and backward at one noise sample is one.
+
+        A Hessian product counts as one more, a difference of two gradients as two.
+        """
+        return self.samples * (self.training_steps + 1)
+
     def init(self, rng, dtype=np.float64):
         """Initial phi (Q,)."""
         return np.zeros(0, dtype)

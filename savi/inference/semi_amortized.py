@@ -22,7 +22,7 @@ step that is differentiated is the clipped one.
 import numpy as np
 
 from .amortized import AmortizedMethod
-from .hvp import METHODS, autograd, exact, find
+from .hvp import METHODS, autograd, central_difference, exact, find
 from .svi import ascend, clipped_vjp
 
 
@@ -61,6 +61,10 @@ class SAVAE(AmortizedMethod):
         self.product = find(hvp)
         self.divisible = self.product in METHODS.values() and self.product is not autograd  # known to bear threads
 
+    @property
+    def passes(self):
+        return super().passes + self.samples * self.steps * (2 if self.product is central_difference else 1)
+
     def settings(self):
         return super().settings() | {"hvp": getattr(self.product, "__name__", self.product)}
 
@@ -81,6 +85,10 @@ class VAESVI(AmortizedMethod):
     def __init__(self, encoder, steps=20, step_size=0.05, momentum=0.5, clip=None, samples=1, kl=False):
         super().__init__(encoder, steps, step_size, momentum, clip, samples)
         self.kl, self.name = kl, "vae+svi+kl" if kl else "vae+svi"
+
+    @property
+    def passes(self):
+        return super().passes + (0 if self.kl else self.samples)  # f at lam_0, for phi
 
     def settings(self):
         return super().settings() | {"kl": self.kl}

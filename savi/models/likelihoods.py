@@ -92,10 +92,11 @@ class Gaussian(Likelihood):
     def start(self, x):
         """The best Gaussian without latents: the data's mean, and their log variance, for each dimension or for all.
 
-        A dimension's variance is taken to be at least FLOOR of their mean: some never change in the training data.
+        A dimension's variance is taken to be at least FLOOR of their mean, as some never change in the training data, and
+        that mean at least FLOOR**2 of the mean square.
         """
         mean, variance = x.mean(axis=0, dtype=float), x.var(axis=0, dtype=float)
-        overall = max(variance.mean(), np.finfo(float).tiny)
+        overall = max(variance.mean(), FLOOR**2 * np.mean(x * x, dtype=float)) or 1.0
         log_var = np.log(np.maximum(variance, FLOOR * overall))
         if self.variance == "from_z":
             return np.concatenate([mean, log_var]), np.zeros(0)

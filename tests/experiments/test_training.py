@@ -116,7 +116,7 @@ def stop_at(calls, error=KeyboardInterrupt):
 
 
 def without_seconds(history):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+    return [{name: value for name, value in row.items() if name not in ("seconds", "cpu")} for row in history]
 
 
 def assert_same(a, b):
@@ -215,7 +215,7 @@ def test_at_most_valid_examples_judge():
 )
 def test_an_array_alone_is_trained_on_and_its_last_parameters_are_the_result(data):
     result = short(build()[1], data=data)
-    assert set(result.history[-1]) == {"epoch", "seconds", "train_loss"}
+    assert set(result.history[-1]) == {"epoch", "seconds", "cpu", "passes", "train_loss"}
     assert result.theta.tobytes() == result.last[0].tobytes()
     assert result.last[0].tobytes() == short(build()[1]).last[0].tobytes()  # validation data change no step
 
@@ -699,3 +699,43 @@ def test_progress_is_shown_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     fit(*build("vae"), DATA, 1)
     assert "vae" in capsys.readouterr().err
+
+
+# --- cost -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_part_of_an_epoch_is_judged_and_goes_on_to_the_same_bits(tmp_path):
+    """40 examples in batches of 16 are three steps: 1.34 epochs are four."""
+    part = short(build()[1], epochs=4 / 3, out=tmp_path)
+    assert [row["epoch"] for row in part.history] == [0, 1, 4 / 3]
+    assert part.history[-1]["passes"] == (40 + 16) * build()[1].passes
+    whole, resumed = short(build()[1]), short(build()[1], out=tmp_path, resume=True)
+    assert np.array_equal(whole.last[0], resumed.last[0]) and np.array_equal(whole.last[1], resumed.last[1])
+    first = [row["train_loss"] * 16 for row in part.history[2:]]
+    rest = next(row for row in resumed.history if row["epoch"] == 2)["train_loss"] * 24
+    assert first[0] + rest == pytest.approx(whole.history[2]["train_loss"] * 40)
+
+
+@pytest.mark.parametrize("every, epochs, judged", [(2, 5, [0, 2, 4, 5]), (3, 3, [0, 3]), (4, 2, [0, 2]), (1, 0, [0])])
+def test_epochs_are_judged_as_often_as_is_asked_for(every, epochs, judged):
+    result = short(build("vae")[1], epochs=epochs, judge_every=every)
+    assert [row["epoch"] for row in result.history] == judged
+    often = short(build("vae")[1], epochs=epochs)
+    assert np.array_equal(result.last[0], often.last[0]), "judging changes nothing but what is recorded"
+
+
+@pytest.mark.parametrize("name, passes", [("vae", 1), ("svi", 5), ("vae+svi", 4), ("vae+svi+kl", 3), ("sa-vae", 5)])
+def test_the_history_counts_decoder_passes(name, passes):
+    """SVI has 4 steps and a loss, the others 2: SA-VAE's products count, and VAE+SVI's gradient at lam_0."""
+    assert short(build(name)[1], epochs=2).history[-1]["passes"] == 2 * 40 * passes
+
+
+def test_a_central_difference_costs_two_gradients():
+    encoder = MLP([6, 4])
+    assert SAVAE(encoder, 3, hvp="central").passes == 4 + 6 and SAVAE(encoder, 3, samples=2).passes == 2 * (4 + 3)
+
+
+def test_seconds_and_processor_seconds_grow_with_every_row():
+    history = short(build()[1]).history
+    for name in ("seconds", "cpu"):
+        assert history[0][name] == 0 and np.all(np.diff([row[name] for row in history]) > 0)
