@@ -38,6 +38,7 @@ class MLPDecoder(Decoder):
         """
         theta = np.concatenate([self.net.init(rng, dtype), np.zeros(self.size - self.net.size, dtype)])
         if x is not None:
+            self._check_shape(np.asarray(x))
             bias, theta[self.net.size :] = self.likelihood.start(np.asarray(x))
             if bias is not None:
                 self.net.layers(theta)[-1][-1] = bias
@@ -50,9 +51,12 @@ class MLPDecoder(Decoder):
         """Raises InputError unless theta is (P,), x is (B, M) and x lies in the likelihood's support."""
         if theta.shape != (self.size,):
             raise InputError(f"theta has shape {theta.shape}; {self!r} needs ({self.size},)")
+        self._check_shape(x)
+        self.check_data(x)
+
+    def _check_shape(self, x):
         if x.ndim != 2 or x.shape[1] != self.data_dim:
             raise InputError(f"x has shape {x.shape}; {self!r} needs (B, {self.data_dim})")
-        self.check_data(x)
 
     def given(self, theta, x):
         return GivenX(self, theta, x)
