@@ -45,6 +45,15 @@ class Likelihood:
         """
         return None, np.zeros(self.size(x.shape[-1]))
 
+    without_latents = "independent"
+
+    def marginal(self, x, outputs):
+        """(out (O,), eta (E,)) of the best model of the training data x (N, ...) that has no latent variable.
+
+        It is called `without_latents`; O = outputs. What was never seen is given half an observation.
+        """
+        raise NotImplementedError
+
     def check(self, x):
         """Raises InputError unless x lies in the support."""
         raise NotImplementedError
@@ -123,6 +132,10 @@ class Decoder:
         """x (B, ...) drawn from p(x | z), z (B, D)."""
         raise NotImplementedError
 
+    def baseline(self, train, x):
+        """(name, log p(x) (N,)) of the best model of the training data without a latent variable, or None."""
+        return None
+
     def reference(self, theta, z, x):
         """log p(x | z) (S, B) in autograd.numpy, z (S, B, D): the judge. Raises InputError where nobody wrote it."""
         raise InputError(f"{self!r} has no reference in autograd; a product by autograd needs it")
@@ -198,6 +211,10 @@ class Model:
 
     def check(self, x):
         """Raises InputError where x lies outside the support; a model that knows no support takes everything."""
+
+    def baseline(self, train, x):
+        """(name, log p(x) (N,)) of the best model of the training data without a latent variable, or None."""
+        return None
 
     def describe(self):
         """{name: JSON value} of what a checkpoint must share with the run that goes on from it."""

@@ -72,6 +72,10 @@ class MLPDecoder(Decoder):
         """x (..., M) drawn from p(x | z); z (..., D)."""
         return self.likelihood.sample(self._outputs(theta, z), theta[self.net.size :], rng)
 
+    def baseline(self, train, x):
+        out, eta = self.likelihood.marginal(np.asarray(train, float), self.net.outputs)
+        return self.likelihood.without_latents, self.likelihood.log_prob(out, np.asarray(x, float), eta)
+
     def reference(self, theta, z, x):
         out = self.net.reference(theta[: self.net.size], z)
         return self.likelihood.reference(out, x, theta[self.net.size :])
@@ -206,6 +210,9 @@ class FixedDecoder(Decoder):
 
     def sample(self, theta, z, rng):
         return self.decoder.sample(self._known(theta), z, rng)
+
+    def baseline(self, train, x):
+        return self.decoder.baseline(train, x)
 
     def reference(self, theta, z, x):
         return self.decoder.reference(self.theta, z, x)

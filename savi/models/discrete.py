@@ -11,6 +11,12 @@ from .likelihoods import require
 class Multinomial(Likelihood):
     """x are counts, n = sum x; out (..., M) are logits a: sum x log softmax(a), without the count coefficient.  [E9]"""
 
+    without_latents = "unigram"
+
+    def marginal(self, x, outputs):
+        counts = x.sum(axis=0) + 0.5
+        return np.log(counts / counts.sum()), np.zeros(0)
+
     def check(self, x):
         require(
             x, "Multinomial", "whole counts >= 0", lambda: 0 <= x.min() <= x.max() < np.inf and np.all(x == np.floor(x))
@@ -54,6 +60,11 @@ class Poisson(Likelihood):
 
     A rate overflows, and the loss with it, at a = 88 in float32 and 709 in float64.
     """
+
+    without_latents = "independent Poisson"
+
+    def marginal(self, x, outputs):
+        return np.log((x.sum(axis=0) + 0.5) / len(x)), np.zeros(0)
 
     def check(self, x):
         require(
@@ -102,7 +113,11 @@ class Categorical(Likelihood):
     x (...,) broadcasts against out's leading axes, which log_prob keeps: (...,). A place without a token has log_prob 0.
     """
 
-    has_residual = False
+    has_residual, without_latents = False, "unigram"
+
+    def marginal(self, x, outputs):
+        counts = np.bincount(x[x >= 0].astype(int), minlength=outputs) + 0.5
+        return np.log(counts / counts.sum()), np.zeros(0)
 
     def check(self, x):
         require(x, "Categorical", "whole numbers", lambda: np.all(x == np.floor(x)))

@@ -45,6 +45,9 @@ class LatentGaussianModel(Model):
             return InputError(f"q is a {self.kl.__name__}, which has no density; {user} needs one")
         return super().missing(verb, user)
 
+    def baseline(self, train, x):
+        return self.decoder.baseline(train, x)
+
     def describe(self):
         prior = self.prior.tolist() if self.prior.any() else None
         return {"model": repr(self), "kl": self.kl.__name__, "prior": prior}

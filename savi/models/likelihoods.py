@@ -36,7 +36,11 @@ FLOOR = 1e-3  # of a Gaussian's variance at the start, in shares of the mean var
 class Bernoulli(Likelihood):
     """x_m in {0, 1} (grey values in [0, 1] are taken as probabilities); out (..., M) are logits a.  [E8]"""
 
-    takes_probabilities = True
+    takes_probabilities, without_latents = True, "independent Bernoulli"
+
+    def marginal(self, x, outputs):
+        p = (x.sum(axis=0) + 0.5) / (len(x) + 1)
+        return np.log(p) - np.log1p(-p), np.zeros(0)
 
     def check(self, x):
         require(x, "Bernoulli", "values in [0, 1]", lambda: x.min() >= 0 and x.max() <= 1)
@@ -85,6 +89,13 @@ class Gaussian(Likelihood):
 
     def __repr__(self):
         return f"Gaussian({self.variance!r})"
+
+    @property
+    def without_latents(self):
+        return "Gaussian, one variance" if self.variance == "global" else "diagonal Gaussian"
+
+    def marginal(self, x, outputs):
+        return self.start(x)
 
     def size(self, data_dim):
         return {"global": 1, "per_dimension": data_dim, "from_z": 0}[self.variance]

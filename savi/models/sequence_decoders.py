@@ -83,6 +83,11 @@ class LSTMDecoder(Decoder):
             x[:, t] = self.likelihood.sample(logits, None, rng)
         return x
 
+    def baseline(self, train, x):
+        out, _ = self.likelihood.marginal(np.asarray(train), self.lstm.vocabulary)
+        x = np.asarray(x).astype(int)  # marginal's outputs are log probabilities
+        return self.likelihood.without_latents, np.where(x >= 0, out[np.maximum(x, 0)], 0).sum(axis=1)
+
     def reference(self, theta, z, x):
         tokens = np.asarray(x).T.astype(int)
         inputs = self.inputs(tokens)

@@ -284,7 +284,7 @@ def test_defaults_of_no_setting_or_out_of_range_are_refused_when_a_task_is_made(
         ({"load": lambda: np.zeros((9, 5))}, ["load()", "ndarray", "savi.data.Dataset"]),
         ({"load": lambda: Dataset("all for training", np.zeros((9, 5)))}, ["the test part", "0 examples"]),
         ({"load": lambda: Dataset("none", np.zeros((0, 5)), (), np.zeros((9, 5)))}, ["the train part", "0 examples"]),
-        ({"load": lambda: dataset("wide", np.zeros((60, 6)))}, ["takes (rows, 5); got (10, 6)"]),
+        ({"load": lambda: dataset("wide", np.zeros((60, 6)))}, ["x has shape (30, 6)", "needs (B, 5)"]),
         ({"load": lambda: dataset("nan", np.full((60, 5), np.nan))}, ["NaN", "Gaussian"]),
         ({"decoder": lambda s: None}, ["decoder(settings)", "NoneType", "MLPDecoder"]),
         ({"decoder": lambda s: savi.MLP([s.latent, 5])}, ["decoder(settings)", "a MLP"]),

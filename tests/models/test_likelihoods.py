@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi.engine.files import InputError
-from savi.models.discrete import Multinomial, Poisson, log_factorial
+from savi.models.discrete import Categorical, Multinomial, Poisson, log_factorial
 from savi.models.likelihoods import Bernoulli, Gaussian, sum_softplus
 from savi.nets.activations import softplus
 from savi.testing import arrays, assert_close, check_density, check_gradient, observations, sizes
@@ -414,3 +414,24 @@ def test_a_dimension_that_never_changes_gets_a_share_of_the_others_variance():
 def test_other_likelihoods_leave_the_network_as_it_is(likelihood):
     bias, eta = likelihood.start(np.ones((4, 3)))
     assert bias is None and eta.shape == (0,)
+
+
+@EVERY_LIKELIHOOD
+def test_no_other_outputs_explain_the_training_data_better_without_latents(likelihood):
+    """With many examples the half observation does not count: the score of the data is nearly zero there."""
+    rng, M, N = np.random.default_rng(0), 3, 20_000
+    out, eta = rng.normal(0, 0.7, likelihood.outputs(M)), rng.normal(0, 0.5, likelihood.size(M))
+    x = likelihood.sample(np.tile(out, (N, 1)), eta, rng)
+    best, best_eta = likelihood.marginal(x, likelihood.outputs(M))
+    error = error_of(likelihood, np.tile(best, (N, 1)), x, best_eta)
+    assert np.abs(error.mean(axis=0)).max() < 1e-3
+    assert likelihood.log_prob(best, x, best_eta).mean() >= likelihood.log_prob(out, x, eta).mean()
+    assert likelihood.without_latents != "independent"
+
+
+def test_what_was_never_seen_has_a_probability():
+    for likelihood in DISCRETE:
+        out, eta = likelihood.marginal(np.zeros((4, 3)), 3)
+        assert np.isfinite(likelihood.log_prob(out, np.ones((1, 3)), eta)).all()
+    out, _ = Categorical().marginal(np.array([[0, 1, -1], [1, 1, 1]]), 4)
+    assert_close(np.exp(out), np.array([1.5, 4.5, 0.5, 0.5]) / 7, rtol=1e-12)

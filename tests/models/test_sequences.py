@@ -578,3 +578,12 @@ def test_autograd_catches_a_changed_line_of_a_product(name, monkeypatch):
     with pytest.raises(AssertionError, match="is off by"):
         assert_close(product.lam, h, 1e-8)
         assert_close(f.theta_sum().add(product).value(), h_theta, 1e-8)
+
+
+def test_without_latents_tokens_are_a_unigram_and_padding_says_nothing():
+    decoder = LSTMDecoder(4, E, H, 2)
+    train, x = np.array([[0, 1, -1], [1, 1, 1]]), np.array([[1, 0, -1], [3, 3, 3]])
+    for home in (decoder, FixedDecoder(decoder, np.zeros(decoder.size))):
+        name, log_p = home.baseline(train, x)
+        assert name == "unigram"
+        assert_close(log_p, [np.log(4.5 / 7 * 1.5 / 7), 3 * np.log(0.5 / 7)], rtol=1e-12)
