@@ -7,7 +7,7 @@ import sys
 from .engine.files import InputError
 
 EPILOG = """examples:
-  python -m savi compare                             the main job: five methods on images of letters, under 2 minutes
+  python -m savi compare                             the main job: six methods on images of letters, about 2 minutes
   python -m savi compare --methods vae sa-vae --epochs 20 --seeds 0 1 2
   python -m savi compare --resume                    go on after Ctrl-C
   python -m savi compare --data my_task.py:task      on data of your own: task is a savi.Task
@@ -78,7 +78,7 @@ def _add_compare(commands):
     c = commands.add_parser(
         "compare",
         help="train methods side by side on the same data, and show them in a table and a picture",
-        description="Train inference methods with the same decoder, data order and number of epochs; print a table, and "
+        description="Train inference methods with the same decoder, data order and budget; print a table, and "
         "write results.json, results.csv, compare.png and, for images, reconstructions.png. All values are nats per "
         "example; lower -ELBO is better. Ctrl-C leaves checkpoints; --resume goes on.",
         formatter_class=Defaults,
@@ -89,6 +89,7 @@ def _add_compare(commands):
     add_flags(c, tasks=", ".join(tasks), methods=", ".join(METHODS), words="; ".join(words))
     c.add_argument("--out", help="folder for the results (default: runs/compare, or the next free runs/compare-N)")
     c.add_argument("--resume", action="store_true", help="go on with the comparison in --out (default: the latest)")
+    c.add_argument("--jobs", help="runs at a time, each in a process of its own (default: the cores)", type=int)
     c.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
@@ -99,10 +100,11 @@ def run_compare(options):
     from .experiments.settings import NAMES, Settings
 
     changes = {name: value for name, value in vars(options).items() if name in NAMES}
-    task = find(changes.pop("data", Settings.data))
+    named = changes.pop("data", Settings.data)
+    task = find(named)
     out = options.out or _default_out(options.resume)
     try:
-        compare(task, out, options.resume, progress=False if options.quiet else None, **changes)
+        compare(named, out, options.resume, progress=False if options.quiet else None, jobs=options.jobs, **changes)
     except KeyboardInterrupt:
         saved = f"checkpoints are in {out}. The same command with --resume --out {out} goes on."
         print(f"\nstopped; {saved if os.path.exists(out) else 'nothing was saved yet.'}", file=sys.stderr)

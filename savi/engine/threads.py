@@ -47,6 +47,17 @@ def use(threads):
     _settings["count"] = threads
 
 
+@contextlib.contextmanager
+def using(threads):
+    """A block in which `threads` threads work at a time."""
+    before = _settings["count"]
+    use(threads)
+    try:
+        yield
+    finally:
+        _settings["count"] = before
+
+
 def run(function, items, parallel=True):
     """Yields function(item) for each of items, in their order, several worked out at a time where `parallel`.
 

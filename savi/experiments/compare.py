@@ -1,8 +1,9 @@
 """The main job: the methods side by side on the same task, with the same decoder, data order and budget.
 
-`compare` trains each method for each seed (checkpoints in OUT/METHOD-seedN/), measures it on the test examples, and
-writes OUT/results.json, results.csv, compare.png and the picture of the task, where it has one. A finished run is kept in
-its folder, so a job that was stopped goes on where it was. All that depends on the kind of data is the task's (tasks.py).
+`compare` gives each method the same budget (budget.py), trains it for each seed (checkpoints in OUT/METHOD-seedN/), measures
+it on the test examples, and writes OUT/results.json, results.csv, compare.png and the picture of the task, where it has
+one. Every run has one thread, and as many run at a time as there are cores. A finished run is kept in its folder, so a job
+that was stopped goes on where it was. All that depends on the kind of data is the task's (tasks.py).
 """
 
 import glob
@@ -11,20 +12,24 @@ import os
 
 import numpy as np
 
-from ..engine.files import InputError, expect, replacing
+from ..engine import threads
+from ..engine.files import InputError, expect, reading, replacing
 from ..inference.amortized import VAE
 from ..inference.iterative import ENCODINGS, Gated, Iterative, Residual, network
 from ..inference.optimizers import OPTIMIZERS
 from ..inference.semi_amortized import SAVAE, VAESVI
 from ..inference.svi import SVI, VariationalEM
+from .budget import epochs_of, judged_at
 from .catalogue import TASKS, find
 from .evaluation import along, evaluate, infer
+from .parallel import cores, run_all
 from .settings import settings_of
-from .tables import csv, table
+from .tables import csv, differences, table
 from .training import fit
 
 METHODS = {  # name: a function of the model, the task, the settings and the words behind a colon
     "vae": lambda model, task, s, words: VAE(_encoder(model, task, s, words), 0, *_inner(s)),
+    "vae-then-svi": lambda model, task, s, words: VAE(_encoder(model, task, s, words), s.steps, *_inner(s)),
     "svi": lambda model, task, s, words: SVI(s.steps, *_inner(s)),
     "vae+svi": lambda model, task, s, words: VAESVI(_encoder(model, task, s, words), s.steps, *_inner(s)),
     "vae+svi+kl": lambda model, task, s, words: VAESVI(_encoder(model, task, s, words), s.steps, *_inner(s), kl=True),
@@ -40,7 +45,7 @@ def _encoder_words(task):
 
 
 WORDS = {  # what may stand behind a colon with a task, joined by "+"
-    **dict.fromkeys(("vae", "vae+svi", "vae+svi+kl", "sa-vae"), _encoder_words),
+    **dict.fromkeys(("vae", "vae-then-svi", "vae+svi", "vae+svi+kl", "sa-vae"), _encoder_words),
     "svi": lambda task: (),
     "iterative": lambda task: (*ENCODINGS, "residual", "learned"),
     "em": lambda task: tuple(OPTIMIZERS),
@@ -94,35 +99,67 @@ def build(name, task, settings):
     return model, METHODS[base](model, task, settings, words)
 
 
-def compare(task, out, resume=False, progress=None, say=print, **changes):
+def compare(task, out, resume=False, progress=None, say=print, jobs=None, **changes):
     """Run the whole comparison and return its results, {"settings": ..., "rows": [...], ...}, all values in nats an example.
 
     task: a Task, the name of one, or "FILE.py:NAME". out: a folder. changes: settings (settings.py) that differ from their
     defaults. resume: keep what `out` already holds of the same comparison. progress: as in `fit`. say(text) tells how it goes.
+    jobs: how many runs at a time, each in a process of its own; None for as many as there are cores, 1 for this process. A
+    Task that cannot be pickled runs in this process.
     Raises InputError on bad settings, and when `out` holds results and resume is not set.
     """
-    task = find(task)
+    named, task = task, find(task)
     settings = settings_of(task, changes)
     _check(task, settings, out, resume)
+    examples, x_test = _examples(task, settings)
+    results = {"settings": settings.describe(), "data": examples.name, "rows": [], "curves": []}
+    _write(os.path.join(out, "settings.json"), json.dumps(results["settings"], indent=2))
+    results["epochs"] = epochs = _plan(task, examples, settings, out, resume)
+    results["baseline"] = _baseline(task, examples, x_test, settings)
+    amount = f"{settings.budget[1]:g} {'processor seconds' if settings.budget[0] == 'seconds' else 'epochs'} a method"
+    say(f"{examples.name}: {len(examples.train)} for training, {len(x_test)} for testing, {amount}")
+    width, at = max(12, *map(len, settings.methods)), judged_at(epochs)
+    runs = [(seed, name) for seed in settings.seeds for name in settings.methods]
+    jobs = jobs if jobs is not None else cores() if isinstance(named, str) else 1
+    shared = (named, settings, out, resume, progress if jobs == 1 else False)
+    items = [(name, seed, epochs[name], at[name], *shared) for seed, name in runs]
+    for (seed, name), (row, curve) in zip(runs, run_all(_run, items, jobs)):
+        results["rows"].append(row)
+        results["curves"].append(curve)
+        say(
+            f"  {name:<{width}} seed {seed}   -ELBO {row['neg_elbo']:8.2f}   {row['epochs']:6.1f} epochs, {row['cpu']:5.1f} s"
+        )
+        _write(os.path.join(out, "results.json"), json.dumps(results))
+    _save(results, task, out)
+    say("\n" + table(results, task.measures) + "\n\n" + differences(results))
+    return results
+
+
+def _examples(task, settings):
+    """(the Dataset, test examples): those that the settings ask for."""
     examples = task.dataset()
     if settings.train_examples is not None:
         examples = examples._replace(train=examples.train[: settings.train_examples])
-    x_test = _test_set(examples, settings)
-    results = {"settings": settings.describe(), "data": examples.name, "rows": [], "curves": []}
-    _write(os.path.join(out, "settings.json"), json.dumps(results["settings"], indent=2))
-    say(f"{examples.name}: {len(examples.train)} for training, {len(x_test)} for testing, {settings.epochs} epochs")
-    width = max(12, *map(len, settings.methods))
-    for seed in settings.seeds:
-        for name in settings.methods:
-            row, curve = _run(name, seed, task, examples, x_test, settings, out, resume, progress)
-            results["rows"].append(row)
-            results["curves"].append(curve)
-            loss, seconds = row["neg_elbo"], row["train_seconds"]
-            say(f"  {name:<{width}} seed {seed}   -ELBO {loss:8.2f}   {seconds:6.1f} s of training")
-            _write(os.path.join(out, "results.json"), json.dumps(results))
-    _save(results, task, out)
-    say("\n" + table(results, task.measures))
-    return results
+    return examples, _test_set(examples, settings)
+
+
+def _plan(task, examples, settings, out, resume):
+    """{method: epochs}, from OUT/plan.json where a comparison goes on; there more methods may be added."""
+    path, plan = os.path.join(out, "plan.json"), {}
+    if resume and os.path.exists(path):
+        with reading(path, "the plan that this comparison began with"), open(path) as file:
+            plan = {name: float(number) for name, number in json.load(file).items()}
+    missing = {name: build(name, task, settings) for name in settings.methods if name not in plan}
+    with threads.using(1):
+        plan |= epochs_of(missing, examples, settings) if missing else {}
+    _write(path, json.dumps(plan, indent=2))
+    return {name: plan[name] for name in settings.methods}
+
+
+def _baseline(task, examples, x_test, settings):
+    """{"method": what it is called, "nll": its -log p(x)} of the best model without latents, or None."""
+    found = task.model(settings).baseline(examples.train, x_test)
+    return found and {"method": found[0], "nll": -float(found[1].mean())}
 
 
 def _check(task, settings, out, resume):
@@ -152,24 +189,27 @@ def _test_set(examples, settings):
     return examples.prepare(x, rng).astype(settings.dtype)
 
 
-def _run(name, seed, task, examples, x_test, settings, out, resume, progress):
+def _run(name, seed, epochs, judge_at, task, settings, out, resume, progress):
     """One method and seed: (row of the table, curves of the picture), taken from the run's folder when it is there."""
     folder = os.path.join(out, f"{name.replace(':', '-')}-seed{seed}")
     finished = os.path.join(folder, "result.json")
     if resume and os.path.exists(finished):
         with open(finished) as file:
-            return json.load(file).values()
+            return tuple(json.load(file).values())
+    task = find(task)
+    examples, x_test = _examples(task, settings)
     model, method = build(name, task, settings)
     result = fit(
-        model, method, examples, settings.epochs, seed, out=folder, resume=resume, progress=progress,
-        batch=settings.batch, learning_rate=settings.learning_rate, warmup_epochs=settings.warmup_epochs,
-        dtype=settings.dtype, monitor={"test": examples.test[: len(x_test)]},
+        model, method, examples, epochs, seed, out=folder, resume=resume, progress=progress, batch=settings.batch,
+        learning_rate=settings.learning_rate, warmup_epochs=settings.warmup_epochs, dtype=settings.dtype,
+        monitor={"test": examples.test[: len(x_test)]}, judge_at=judge_at,
     )  # fmt: skip
     trained = model, method, result.theta, result.phi
     samples = {"iw_samples": settings.iw_samples, "gap_examples": settings.gap_examples}
     summary = evaluate(*trained, x_test, _rng(seed, 1), **samples, measures=task.measures)
     row = {"method": name, "seed": seed, **summary, "ms_per_step": result.ms_per_step}
-    row["train_seconds"] = result.history[-1]["seconds"]
+    cost = {key: result.history[-1][key] for key in ("seconds", "cpu", "passes")}
+    row |= {"epochs": epochs, "train_seconds": cost.pop("seconds"), **cost}
     curve = {"method": name, "seed": seed, "history": result.history}
     curve["refinement"] = _refinement(*trained, x_test[:200], _rng(seed, 2))
     if task.show:

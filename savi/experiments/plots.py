@@ -15,6 +15,7 @@ from ..engine.files import replacing
 
 STYLES = {  # method: (colour, marker, dash, label)
     "vae": ("#000000", "o", "-", "VAE"),
+    "vae-then-svi": ("#7F7F7F", "o", "--", "VAE, then SVI"),
     "svi": ("#E69F00", "s", "--", "SVI"),
     "vae+svi": ("#0072B2", "^", "-.", "VAE+SVI"),
     "vae+svi+kl": ("#56B4E9", "v", ":", "VAE+SVI+KL"),
@@ -69,7 +70,7 @@ def history(rows, name="valid"):
 
 
 def comparison(results):
-    """Left: test -ELBO against training time. Right: test -ELBO against test-time steps ([SA] Figure 2)."""
+    """Left: test -ELBO against processor seconds of training. Right: test -ELBO against test-time steps ([SA] Figure 2)."""
     fig, (left, right) = figure(columns=2, width=5.2, height=4)
     names, refined = results["settings"]["methods"], []
     others = [name for name in names if name not in STYLES]
@@ -77,14 +78,14 @@ def comparison(results):
         curves = [curve for curve in results["curves"] if curve["method"] == name]
         if not curves:
             continue
-        seconds = np.mean([[row["seconds"] for row in c["history"][1:]] for c in curves], axis=0)
+        seconds = np.mean([[row["cpu"] for row in c["history"][1:]] for c in curves], axis=0)
         loss = np.mean([[row["test_neg_elbo"] for row in c["history"][1:]] for c in curves], axis=0)
         look = style(name, others.index(name) if name in others else 0)
         left.plot(np.array(seconds), loss, **look)
         points = np.mean([c["refinement"] for c in curves], axis=0)
         right.plot(points[:, 0], points[:, 1], **look)
         refined.append(points[:, 1])
-    left.set(xlabel="training time (s)", ylabel="test −ELBO (nats per example)", title="while training")
+    left.set(xlabel="processor seconds of training", ylabel="test −ELBO (nats per example)", title="while training")
     right.set(
         xlabel="inference steps at test time",
         ylabel="test −ELBO (nats per example)",

@@ -13,6 +13,10 @@ def _setting(default, help, **flag):
     return field(default=default, metadata={"help": help, "flag": types.MappingProxyType(flag)})
 
 
+def _number_or_all(text):
+    return None if text == "all" else int(text)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a comparison is run with; field `step_size` is the flag --step-size, lists become tuples.
@@ -22,12 +26,19 @@ class Settings:
 
     data: str = _setting("glyphs", "data set: {tasks}; or FILE.py:NAME, a savi.Task of your own")
     methods: tuple = _setting(
-        ("vae", "svi", "vae+svi", "vae+svi+kl", "sa-vae"),
+        ("vae", "vae-then-svi", "svi", "vae+svi", "vae+svi+kl", "sa-vae"),
         "which methods: {methods}; words behind a colon choose their parts, any of {words}",
         nargs="+",
         metavar="METHOD",
     )
-    epochs: int = _setting(3, "passes over the training examples", type=int)
+    budget: tuple = _setting(
+        ("seconds", 6.0),
+        "what each method may use: processor seconds of its own training steps (seconds N), or passes over the training "
+        "examples (epochs N)",
+        nargs=2,
+        metavar=("KIND", "N"),
+    )
+    epochs: float | None = _setting(None, "short for --budget epochs EPOCHS", type=float)
     steps: int = _setting(10, "K, SVI steps per example in training and testing", type=int)
     iterations: int = _setting(5, "T, iterations of an iterative inference model in training and testing", type=int)
     step_size: float = _setting(0.05, "alpha, step size of the SVI steps, per example", type=float)
@@ -45,23 +56,27 @@ class Settings:
     learning_rate: float = _setting(2e-3, "Adam's step size for theta and phi", type=float)
     warmup_epochs: float = _setting(0, "epochs over which the weight of the KL term rises from 0.1 to 1", type=float)
     dtype: str = _setting("float32", "precision of all numbers", choices=["float32", "float64"])
-    seeds: tuple = _setting((0,), "one training run per method and seed", type=int, nargs="+", metavar="SEED")
-    train_examples: int | None = _setting(None, "use only so many training examples (default: all)", type=int)
+    seeds: tuple = _setting((0, 1, 2), "one training run per method and seed", type=int, nargs="+", metavar="SEED")
+    train_examples: int | None = _setting(1000, "use only so many training examples, or all", type=_number_or_all)
     test_examples: int = _setting(500, "how many test examples to measure on", type=int)
     iw_samples: int = _setting(500, "samples of the importance-weighted estimate of -log p(x)", type=int)
     gap_examples: int = _setting(100, "how many test examples the amortization gap is measured on", type=int)
 
     def __post_init__(self):
-        for name in ("methods", "hidden", "seeds"):
+        for name in ("methods", "hidden", "seeds", "budget"):
             value = getattr(self, name)
             expect(flag(name), repr(value), isinstance(value, list | tuple), "a list")
             object.__setattr__(self, name, tuple(value))
         object.__setattr__(self, "inner_clip", self.inner_clip or None)
+        if self.epochs is not None:
+            expect("--epochs", self.epochs, 1 <= self.epochs < float("inf"), "a number >= 1")
+        object.__setattr__(self, "budget", _budget(*self.budget) if self.epochs is None else ("epochs", self.epochs))
+        object.__setattr__(self, "epochs", None)
         if not self.methods or not self.seeds:
             raise InputError("there is nothing to compare; expected at least one method and one seed")
         if len(set(self.methods)) < len(self.methods) or len(set(self.seeds)) < len(self.seeds):
             raise InputError("a method or a seed is named twice; expected each once")
-        for name in ("epochs", "iterations", "batch", "test_examples", "iw_samples", "gap_examples", "samples"):
+        for name in ("iterations", "batch", "test_examples", "iw_samples", "gap_examples", "samples"):
             value = getattr(self, name)
             expect(flag(name), value, value >= 1, "a whole number >= 1")
         few = self.train_examples
@@ -72,6 +87,17 @@ class Settings:
         """{name: JSON value}, tuples as lists: what is written beside the results."""
         values = ((name, getattr(self, name)) for name in NAMES)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+
+def _budget(kind=None, number=None, *more):
+    """(kind, number), checked."""
+    expect("--budget", repr(kind), kind in ("seconds", "epochs") and not more, "seconds N or epochs N")
+    try:
+        number = float(number)
+    except (TypeError, ValueError):
+        number = float("nan")
+    expect(f"--budget {kind}", number, 0 < number < float("inf"), "a number > 0")
+    return kind, number
 
 
 NAMES = tuple(setting.name for setting in dataclasses.fields(Settings))

@@ -1,6 +1,7 @@
 """The table of a comparison: what is in it, and its forms - text, Markdown and CSV.
 
-A task's measures are columns behind IW NLL: `measures` is Task.measures, wherever it stands.
+A task's measures are columns behind IW NLL: `measures` is Task.measures, wherever it stands. Over several seeds a cell is
+the mean and the standard deviation; whether two methods differ is said by `differences`, which are paired by seed.
 """
 
 import csv as csv_format
@@ -14,39 +15,95 @@ COLUMNS = {  # key of a row, heading, decimals
     "kl": ("KL", 2),
     "nll_iw": ("IW NLL", 2),
     "amortization_gap": ("amort. gap", 2),
-    "ms_per_step": ("ms/step", 1),
-    "train_seconds": ("training s", 1),
+    "at_equal_epochs": ("-ELBO at {} epochs", 2),
+    "epochs": ("epochs", 0),
+    "cpu": ("processor s", 1),
 }
+CERTAIN = 2  # a difference is one where it is more than so many standard errors
 
 
-def columns(measures=()):
+def columns(results, measures=()):
     """{key of a row: (heading, decimals)} in the table's order."""
     own = {measure.name: (measure.heading, measure.decimals) for measure in measures}
-    found = {}
-    for key, column in COLUMNS.items():
-        found |= {key: column} | (own if key == "nll_iw" else {})
+    found, shared = {}, equal_epochs(results)
+    for key, (heading, decimals) in COLUMNS.items():
+        if shared or key != "at_equal_epochs":
+            found |= {key: (heading.format(shared), decimals)} | (own if key == "nll_iw" else {})
     return found
+
+
+def equal_epochs(results):
+    """The whole number of epochs that every method was given, or 0; of a budget in epochs there is no such column."""
+    return int(min(results["epochs"].values())) if results["settings"]["budget"][0] == "seconds" else 0
+
+
+def values(results, name, key):
+    """A method's values of a column, one for each seed, in the order of the seeds (n,)."""
+    if key != "at_equal_epochs":
+        return np.array([row.get(key, np.nan) for row in results["rows"] if row["method"] == name])
+    curves, shared = [c for c in results["curves"] if c["method"] == name], equal_epochs(results)
+    return np.array([next(r["test_neg_elbo"] for r in c["history"] if r["epoch"] == shared) for c in curves])
 
 
 def summarize(results, measures=()):
     """{method: {column: (mean, spread)}}: the spread is the standard deviation over seeds (0 for one seed)."""
     summary = {}
-    for name in results["settings"]["methods"]:
-        rows = [row for row in results["rows"] if row["method"] == name]
-        if rows:
-            values = {key: np.array([row.get(key, np.nan) for row in rows]) for key in columns(measures)}
-            summary[name] = {key: (v.mean(), v.std(ddof=1) if len(v) > 1 else 0.0) for key, v in values.items()}
+    for name in dict.fromkeys(row["method"] for row in results["rows"]):
+        found = {key: values(results, name, key) for key in columns(results, measures)}
+        summary[name] = {key: (v.mean(), v.std(ddof=1) if len(v) > 1 else 0.0) for key, v in found.items()}
     return summary
 
 
 def cells(results, measures=()):
-    """The table as lists of words: the headings, then a line per method; mean and, over several seeds, the spread."""
-    several, shown = len(results["settings"]["seeds"]) > 1, columns(measures)
-    lines = [["method", *(heading for heading, _ in shown.values())]]
-    for name, values in summarize(results, measures).items():
-        line = [f"{values[key][0]:.{d}f}" + several * f" ± {values[key][1]:.{d}f}" for key, (_, d) in shown.items()]
+    """The table as lists of words: the headings, a line for the best model without latents, and one for each method.
+
+    A gap is marked with a star where the optimum that it is measured against was not found to the tolerance.
+    """
+    several, shown = len(results["settings"]["seeds"]) > 1, columns(results, measures)
+    lines, baseline = [["method", *(heading for heading, _ in shown.values())]], results["baseline"]
+    if baseline:
+        known = {"neg_elbo", "nll_iw"}  # without latents the bound is the likelihood
+        lines.append(
+            [baseline["method"], *(f"{baseline['nll']:.{d}f}" * (key in known) for key, (_, d) in shown.items())]
+        )
+    for name, summary in summarize(results, measures).items():
+        line = [f"{summary[key][0]:.{d}f}" + several * f" ± {summary[key][1]:.{d}f}" for key, (_, d) in shown.items()]
+        if not all(row.get("gap_converged", True) for row in results["rows"] if row["method"] == name):
+            line[list(shown).index("amortization_gap")] += " *"
         lines.append([name, *line])
     return lines
+
+
+def paired(results, name, other, key="neg_elbo"):
+    """(mean, standard error, n, in how many of n it is below zero) of name minus other, paired by seed.
+
+    The standard error is NaN for one seed.
+    """
+    d = values(results, name, key) - values(results, other, key)
+    error = d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.nan
+    return float(d.mean()), float(error), len(d), int((d < 0).sum())
+
+
+def verdict(mean, error):
+    """ "better" or "worse" where a difference of losses is beyond two standard errors; else "not told apart"."""
+    if not abs(mean) > CERTAIN * error:
+        return "not told apart"
+    return "better" if mean < 0 else "worse"
+
+
+def differences(results, key="neg_elbo", against=None):
+    """A line for each method: its test -ELBO minus that of `against` (None: the best of the others), paired by seed."""
+    names = list(dict.fromkeys(row["method"] for row in results["rows"]))
+    means = {name: values(results, name, key).mean() for name in names}
+    lines = []
+    for name in names:
+        others = [against] if against else sorted(set(names) - {name}, key=means.get)
+        if not others or others[0] == name:
+            continue
+        mean, error, n, below = paired(results, name, others[0], key)
+        spread = f"± {error:.2f} (standard error; lower in {below} of {n})" if n > 1 else "(one seed)"
+        lines.append(f"{name} minus {others[0]}: {mean:+.2f} {spread}: {verdict(mean, error)}")
+    return "\n".join(lines)
 
 
 def table(results, measures=()):

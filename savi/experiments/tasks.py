@@ -40,7 +40,7 @@ def _per_dimension(nats, x):
 
 ROW = (
     "method", "seed", "reconstruction", "kl", "neg_elbo", "nll_iw", "amortization_gap", "gap_converged", "ms_per_step",
-    "train_seconds",
+    "train_seconds", "epochs", "cpu", "passes",
 )  # fmt: skip
 CURVE = ("compare", "method", "seed", "history", "refinement")  # names that results have for themselves
 PERPLEXITY = Measure("perplexity", "perplexity", 2, _per_token)

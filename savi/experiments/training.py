@@ -44,7 +44,7 @@ class FitResult(NamedTuple):
 def fit(
     model, method, data, epochs=10, seed=0, *, out=None, resume=False, progress=None, batch=50, learning_rate=1e-3, decay=1.0,
     warmup_epochs=0, beta_start=0.1, clip=5.0, binarize=None, dtype=np.float32, valid_examples=500, monitor=None,
-    judge_every=1,
+    judge_at=None,
 ):  # fmt: skip
     """Train theta and phi by Adam on minibatches; returns a FitResult.
 
@@ -55,7 +55,7 @@ def fit(
     {0, 1} is drawn anew for each minibatch with probability = grey value; None does so when the model takes probabilities
     and the data are some, unless the Dataset has a `prepare` of its own, which is then called instead. valid_examples: how
     many of data.valid judge an epoch. monitor: {name: x}, more arrays whose -ELBO the history records; they choose nothing.
-    judge_every: epochs from one judgement to the next; the last one is always judged.
+    judge_at: the epochs after which the run is judged, None for each; the end always is.
 
     out: a folder for last.npz, best.npz and settings.json; resume: go on from its last.npz where there is one.
     progress: None shows a bar on a terminal, False never.
@@ -65,7 +65,6 @@ def fit(
     """
     expect("batch", batch, batch >= 1 and batch % 1 == 0, "a whole number >= 1")
     expect("epochs", epochs, 0 <= epochs < np.inf, "a number >= 0")
-    expect("judge_every", judge_every, judge_every >= 1 and judge_every % 1 == 0, "a whole number >= 1")
     expect("seed", seed, seed >= 0 and seed % 1 == 0, "a whole number >= 0")
     expect("learning_rate", learning_rate, learning_rate > 0, "> 0")
     expect("decay", decay, 0 < decay <= 1, "in (0, 1]")
@@ -89,7 +88,7 @@ def fit(
         while True:
             ended = run.done(state) >= last
             if state.step == run.steps or (ended and run.seen(state) > state.judged):
-                state = run.turned(state, ended, judge_every)
+                state = run.turned(state, ended, judge_at)
                 if out is not None:
                     checkpoints.save(out, state, run.cost, run.describe())
             elif ended:
@@ -178,11 +177,11 @@ class _Run:
         """Examples seen in all."""
         return state.epoch * len(self.examples.train) + min(state.step * self.batch, len(self.examples.train))
 
-    def turned(self, state, ended, judge_every):
+    def turned(self, state, ended, judge_at):
         """The state at the turn of an epoch, or at the end: with a new row of history where it is time for one."""
         if state.step == self.steps:
             state = state._replace(epoch=state.epoch + 1, step=0)
-        return self.judged(state) if ended or state.epoch % judge_every == 0 else state
+        return self.judged(state) if ended or judge_at is None or state.epoch in judge_at else state
 
     def judged(self, state):
         """The state with a new row of history, and with new best parameters where the validation data say so."""

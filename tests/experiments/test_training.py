@@ -716,9 +716,9 @@ def test_a_part_of_an_epoch_is_judged_and_goes_on_to_the_same_bits(tmp_path):
     assert first[0] + rest == pytest.approx(whole.history[2]["train_loss"] * 40)
 
 
-@pytest.mark.parametrize("every, epochs, judged", [(2, 5, [0, 2, 4, 5]), (3, 3, [0, 3]), (4, 2, [0, 2]), (1, 0, [0])])
-def test_epochs_are_judged_as_often_as_is_asked_for(every, epochs, judged):
-    result = short(build("vae")[1], epochs=epochs, judge_every=every)
+@pytest.mark.parametrize("at, epochs, judged", [((2, 4), 5, [0, 2, 4, 5]), ((3,), 3, [0, 3]), ((), 2, [0, 2])])
+def test_epochs_are_judged_where_that_is_asked_for(at, epochs, judged):
+    result = short(build("vae")[1], epochs=epochs, judge_at=at)
     assert [row["epoch"] for row in result.history] == judged
     often = short(build("vae")[1], epochs=epochs)
     assert np.array_equal(result.last[0], often.last[0]), "judging changes nothing but what is recorded"
