@@ -6,6 +6,7 @@ one. Every run has one thread, and as many run at a time as there are cores. A f
 that was stopped goes on where it was. All that depends on the kind of data is the task's (tasks.py).
 """
 
+import functools
 import glob
 import json
 import os
@@ -104,14 +105,14 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
 
     task: a Task, the name of one, or "FILE.py:NAME". out: a folder. changes: settings (settings.py) that differ from their
     defaults. resume: keep what `out` already holds of the same comparison. progress: as in `fit`. say(text) tells how it goes.
-    jobs: how many runs at a time, each in a process of its own; None for as many as there are cores, 1 for this process. A
-    Task that cannot be pickled runs in this process.
+    jobs: how many runs at a time, each in a process of its own; None for as many as there are cores, or where `task` is a Task
+    itself for this process alone, as a task goes to another process by its name.
     Raises InputError on bad settings, and when `out` holds results and resume is not set.
     """
     named, task = task, find(task)
     settings = settings_of(task, changes)
     _check(task, settings, out, resume)
-    examples, x_test = _examples(task, settings)
+    loaded = examples, x_test = _examples(task, settings)
     results = {"settings": settings.describe(), "data": examples.name, "rows": [], "curves": []}
     _write(os.path.join(out, "settings.json"), json.dumps(results["settings"], indent=2))
     results["epochs"] = epochs = _plan(task, examples, settings, out, resume)
@@ -121,7 +122,9 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
     width, at = max(12, *map(len, settings.methods)), judged_at(epochs)
     runs = [(seed, name) for seed in settings.seeds for name in settings.methods]
     jobs = jobs if jobs is not None else cores() if isinstance(named, str) else 1
-    shared = (named, settings, out, resume, progress if jobs == 1 else False)
+    here = jobs == 1 or len(runs) == 1
+    shared = (task, loaded, progress) if here else (named, None, False)
+    shared = *shared, settings, out, resume
     items = [(name, seed, epochs[name], at[name], *shared) for seed, name in runs]
     for (seed, name), (row, curve) in zip(runs, run_all(_run, items, jobs)):
         results["rows"].append(row)
@@ -189,15 +192,21 @@ def _test_set(examples, settings):
     return examples.prepare(x, rng).astype(settings.dtype)
 
 
-def _run(name, seed, epochs, judge_at, task, settings, out, resume, progress):
+@functools.lru_cache(maxsize=1)
+def _examples_of(named, settings):
+    """`_examples`, once in each process that works on several runs."""
+    return _examples(find(named), settings)
+
+
+def _run(name, seed, epochs, judge_at, task, loaded, progress, settings, out, resume):
     """One method and seed: (row of the table, curves of the picture), taken from the run's folder when it is there."""
     folder = os.path.join(out, f"{name.replace(':', '-')}-seed{seed}")
     finished = os.path.join(folder, "result.json")
     if resume and os.path.exists(finished):
         with open(finished) as file:
             return tuple(json.load(file).values())
+    examples, x_test = loaded or _examples_of(task, settings)
     task = find(task)
-    examples, x_test = _examples(task, settings)
     model, method = build(name, task, settings)
     result = fit(
         model, method, examples, epochs, seed, out=folder, resume=resume, progress=progress, batch=settings.batch,

@@ -24,7 +24,7 @@ def run_all(function, items, jobs):
     With jobs > 1 the function and the items are pickled. Raises InputError unless jobs is a whole number >= 1.
     """
     expect("--jobs", jobs, jobs >= 1 and jobs % 1 == 0, "a whole number >= 1")
-    if min(jobs, len(items)) == 1:
+    if min(jobs, len(items)) <= 1:
         with threads.using(1):
             yield from (function(*item) for item in items)
         return

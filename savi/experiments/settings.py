@@ -108,7 +108,8 @@ def settings_of(task, changes):
 
     Raises InputError on a name that is no setting, and on a value that is out of its range.
     """
-    changes = {**task.defaults, **changes}
+    defaults = {name: value for name, value in task.defaults.items() if name != "epochs" or "budget" not in changes}
+    changes = {**defaults, **changes}
     for name in changes:
         if name not in NAMES[1:]:  # `data` is the task's name
             raise InputError(f"there is no setting {name!r}; expected one of {', '.join(NAMES[1:])}")

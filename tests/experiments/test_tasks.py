@@ -18,6 +18,7 @@ from savi.experiments.tasks import BITS_PER_DIM, PERPLEXITY, Measure, mlp_encode
 
 SMALL = {
     "epochs": 1, "steps": 2, "latent": 2, "hidden": [6], "batch": 10, "test_examples": 12, "iw_samples": 20, "gap_examples": 4,
+    "seeds": [0],
 }  # fmt: skip
 EVERY = ["vae", "svi", "vae+svi", "vae+svi+kl", "sa-vae", "iterative", "em:adam"]
 
@@ -83,7 +84,7 @@ def test_every_method_is_compared_on_a_task_of_ones_own(task, tmp_path):
         assert {measure.name for measure in task.measures} <= set(row)
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
     files = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
-    assert files == {"settings.json", "results.json", "results.csv", "compare.png"}
+    assert files == {"settings.json", "plan.json", "results.json", "results.csv", "compare.png"}
 
 
 def test_perplexity_counts_no_padding_and_stands_behind_the_estimate_that_it_is_made_of(tmp_path):
@@ -93,7 +94,8 @@ def test_perplexity_counts_no_padding_and_stands_behind_the_estimate_that_it_is_
     assert (test < 0).any()
     expected = np.exp(row["nll_iw"] * len(test) / (test >= 0).sum())
     assert row["perplexity"] == pytest.approx(expected, rel=1e-6)
-    headings, line = cells(results, TOKENS.measures)
+    headings, baseline, line = cells(results, TOKENS.measures)
+    assert baseline[0] == "unigram" and baseline[headings.index("IW NLL")] == baseline[1]
     at = headings.index("perplexity")
     assert headings[at - 1] == "IW NLL" and line[at] == f"{expected:.2f}"
     assert (tmp_path / "out" / "results.csv").read_text().startswith("method,seed,")
@@ -113,7 +115,7 @@ def test_the_two_measures_are_evaluations_functions():
 
 
 def test_a_tasks_defaults_stand_where_nothing_else_is_asked_for(tmp_path):
-    small = {name: value for name, value in SMALL.items() if name != "latent"}
+    small = {name: value for name, value in SMALL.items() if name not in ("latent", "seeds")}
     results = savi.compare(REALS, str(tmp_path / "out"), progress=False, say=lambda text: None, **small, seeds=[4])
     assert results["settings"] | {"latent": 3, "methods": ["svi", "vae"], "step_size": 0.01} == results["settings"]
     assert settings_of(REALS, {"latent": 7}).latent == 7 and settings_of(COUNTS, {}).latent == Settings.latent
@@ -174,13 +176,19 @@ def run(path, name, *arguments):
 def test_the_command_line_takes_a_task_in_a_file_with_its_defaults(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(FILE)
     out = tmp_path / "out"
-    assert run(tmp_path / "mine.py", "task", "--methods", *EVERY, "--epochs", 2, "--out", out) == 0
+    assert run(tmp_path / "mine.py", "task", "--methods", *EVERY, "--epochs", 2, "--seeds", 0, "--out", out) == 0
     settings = json.loads((out / "settings.json").read_text())
-    assert (settings["data"], settings["latent"], settings["epochs"], settings["batch"]) == ("beans", 2, 2, 100)
+    assert (settings["data"], settings["latent"], settings["batch"]) == ("beans", 2, 100)
+    assert settings["budget"] == ["epochs", 2.0]
     printed = capsys.readouterr().out
-    assert "beans: 40 for training, 10 for testing, 2 epochs" in printed and "compare.png" in printed
-    assert run(tmp_path / "mine.py", "task", "--methods", *EVERY, "--epochs", 2, "--out", out, "--resume") == 0
-    again = savi.compare(f"{tmp_path / 'mine.py'}:task", out, resume=True, say=print, epochs=2, methods=EVERY)
+    assert "beans: 40 for training, 10 for testing, 2 epochs a method" in printed and "compare.png" in printed
+    assert (
+        run(tmp_path / "mine.py", "task", "--methods", *EVERY, "--epochs", 2, "--seeds", 0, "--out", out, "--resume")
+        == 0
+    )
+    again = savi.compare(
+        f"{tmp_path / 'mine.py'}:task", out, resume=True, say=print, epochs=2, methods=EVERY, seeds=[0], jobs=1
+    )
     assert [row["method"] for row in again["rows"]] == EVERY
 
 
@@ -272,7 +280,7 @@ def test_a_task_with_a_wrong_part_is_refused_in_one_sentence(part, value, words)
 
 
 def test_defaults_of_no_setting_or_out_of_range_are_refused_when_a_task_is_made():
-    with pytest.raises(savi.InputError, match="there is no setting 'epoch'; expected one of methods, epochs"):
+    with pytest.raises(savi.InputError, match="there is no setting 'epoch'; expected one of methods, budget"):
         Task(**GOOD, defaults={"epoch": 3})
     with pytest.raises(savi.InputError, match="--epochs is 0; expected"):
         Task(**GOOD, defaults={"epochs": 0})
