@@ -38,7 +38,7 @@ def run_all(function, items, jobs):
             for child in multiprocessing.active_children():
                 with contextlib.suppress(OSError):
                     os.kill(child.pid, signal.SIGINT)
-            raise
+            raise  # leaving the block waits for what still saves
 
 
 def _begin():
