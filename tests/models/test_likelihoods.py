@@ -389,3 +389,11 @@ def test_samples_have_the_mean_and_the_variance_of_the_likelihood(likelihood):
 def test_the_logarithms_of_factorials_are_lgammas():
     x = np.array([[0, 1, 2, 3], [7, 100, 1023, 1024]])
     assert_close(log_factorial(x), [[math.lgamma(n + 1) for n in row] for row in x], rtol=1e-13)
+
+
+def test_large_counts_take_no_table_and_the_series_goes_on_where_the_table_ends():
+    x = np.array([3.0, 2.0**16 - 1, 2.0**16, 2.0**16 + 1, 1e9, 1e15])
+    assert_close(log_factorial(x), [math.lgamma(n + 1) for n in x], rtol=1e-13)
+    for n in x[1:4]:  # one by one: the norm would hide a jump
+        assert_close(log_factorial(np.array([n])), [math.lgamma(n + 1)], rtol=1e-13)
+    assert Poisson().log_prob(np.log(x[:, None]), x[:, None]).max() < 0

@@ -1,0 +1,117 @@
+"""What a model declares is what it does: an optional verb is there where `supports` says so, and else raises InputError."""
+
+import autograd.numpy as anp
+import numpy as np
+import pytest
+
+from savi import (
+    MLP,
+    AutogradModel,
+    Bernoulli,
+    FixedDecoder,
+    Gaussian,
+    HighwayMLP,
+    InputError,
+    LatentGaussianModel,
+    LSTMDecoder,
+    MLPDecoder,
+    PointMass,
+    SampledKL,
+    hvp,
+)
+from savi.models.base import Decoder
+from savi.testing import assert_close
+
+B, D = 3, 2
+VERBS = {"parts", "posterior_kl", "log_weights", "log_px", "errors", "tangent", "complex"}
+
+
+class WithoutTangent(MLP):
+    has_tangent = False
+
+    def tangent(self, layers, record, dot):
+        raise AssertionError("a net that declares no tangent is asked for one")
+
+
+def bernoulli(net):
+    return MLPDecoder(net, Bernoulli())
+
+
+def fixed(decoder):
+    return FixedDecoder(decoder, decoder.init(np.random.default_rng(0)))
+
+
+SEQUENCES = LSTMDecoder(5, 2, 3, D)
+MODELS = {  # model: the verbs that it lacks
+    "images": (LatentGaussianModel(bernoulli(MLP([D, 4, 5]))), ()),
+    "highways": (LatentGaussianModel(bernoulli(HighwayMLP([D, 4, 4, 5])), kl=SampledKL), ()),
+    "reals": (LatentGaussianModel(MLPDecoder(MLP([D, 10]), Gaussian("from_z"))), ()),
+    "sequences": (LatentGaussianModel(SEQUENCES), ["errors"]),
+    "a known decoder": (LatentGaussianModel(fixed(bernoulli(MLP([D, 4, 5])))), ()),
+    "a known oracle": (LatentGaussianModel(fixed(SEQUENCES)), ["errors"]),
+    "a net without tangents": (LatentGaussianModel(bernoulli(WithoutTangent([D, 4, 5]))), ["tangent"]),
+    "the same, known": (LatentGaussianModel(fixed(bernoulli(WithoutTangent([D, 4, 5])))), ["tangent"]),
+    "a point mass": (LatentGaussianModel(bernoulli(MLP([D, 5])), kl=PointMass), ["log_weights", "posterior_kl"]),
+    "a loss in autograd": (
+        AutogradModel(lambda lam, theta, x, noise, beta: anp.sum(lam**2, axis=1) * theta[0], 2 * D, 1, D),
+        VERBS - {"tangent"},
+    ),
+}
+
+
+def verbs(model):
+    rng = np.random.default_rng(0)
+    theta, x = model.init(rng), np.ones((B, 5))
+    lam, v, noise = rng.normal(size=(B, 2 * D)), rng.normal(size=(B, 2 * D)), rng.normal(size=(2, B, D))
+    f = model.objective(theta, x)
+    return {
+        "posterior_kl": lambda: model.posterior_kl(lam, 2 * lam),
+        "log_weights": lambda: model.log_weights(lam, theta, x, noise),
+        "log_px": lambda: f.log_px(noise),
+        "errors": lambda: f.errors(f.forward(lam, noise)),
+        "tangent": lambda: hvp.exact(f, f.evaluate(lam, noise), v),
+        "complex": lambda: hvp.complex_step(f, f.evaluate(lam, noise), v),
+        "parts": lambda: f.parts(lam, noise),
+    }
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_supports_what_it_says_and_nothing_else(name):
+    model, lacks = MODELS[name]
+    assert model.supports == VERBS - set(lacks)
+    for verb, call in verbs(model).items():
+        if verb in model.supports:
+            call()
+        elif verb != "parts":  # without them the loss stands for the first, and the KL is NaN
+            with pytest.raises(InputError):
+                call()
+
+
+def test_without_parts_the_loss_stands_for_the_first_and_kl_is_nan():
+    reconstruction, kl = verbs(MODELS["a loss in autograd"][0])["parts"]()
+    assert reconstruction.shape == (B,) and np.isnan(kl).all()
+
+
+def test_where_there_is_no_tangent_the_fallback_is_called_auto():
+    model, _ = MODELS["a net without tangents"]
+    rng = np.random.default_rng(0)
+    f = model.objective(model.init(rng), np.ones((B, 5)))
+    e, v = f.evaluate(rng.normal(size=(B, 2 * D)), rng.normal(size=(2, B, D))), rng.normal(size=(B, 2 * D))
+    assert_close(hvp.auto(f, e, v).lam, hvp.central_difference(f, e, v, hvp.scaled_step(1e-5)).lam, 0)
+    with pytest.raises(InputError, match="no tangent"):
+        f.hvp(e, v)
+
+
+@pytest.mark.parametrize("decoder", [bernoulli(MLP([D, 5])), SEQUENCES, bernoulli(WithoutTangent([D, 5]))], ids=repr)
+def test_a_known_decoder_declares_what_the_decoder_does(decoder):
+    known = fixed(decoder)
+    for name in ("latent_dim", "data_dim", "work", "has_tangent", "has_residual", "takes_probabilities"):
+        assert getattr(known, name) == getattr(decoder, name), name
+    assert known.size == 0
+
+
+def test_what_a_decoder_of_ones_own_leaves_out_is_said():
+    decoder = Decoder()
+    with pytest.raises(InputError, match="no reference in autograd"):
+        decoder.reference(None, None, None)
+    assert not (decoder.has_tangent or decoder.has_residual or decoder.takes_probabilities)
