@@ -63,7 +63,7 @@ def _iterative(model, task, s, words):
     encoded = [word for word in words if word in ENCODINGS] or task.default_encodings
     encodings = [ENCODINGS[word]() for word in encoded]
     update = Residual() if "residual" in words else Gated()
-    net = network(model, encodings, list(reversed(s.hidden)), update, s.activation)
+    net = network(model, encodings, s.hidden, update, s.activation)
     for word in encoded:
         fits = ", ".join(task.encodings)
         expect(f"the {word!r} of an iterative model", f"not for {task.about}", word in task.encodings, fits)

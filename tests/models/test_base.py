@@ -19,6 +19,7 @@ from savi import (
     SampledKL,
     hvp,
 )
+from savi.inference.iterative import Error
 from savi.models.base import Decoder
 from savi.testing import assert_close
 
@@ -31,6 +32,13 @@ class WithoutTangent(MLP):
 
     def tangent(self, layers, record, dot):
         raise AssertionError("a net that declares no tangent is asked for one")
+
+
+class WithoutResidual(Bernoulli):
+    has_residual = False
+
+    def residual(self, error, kept, eta):
+        raise AssertionError("a likelihood that declares no residual is asked for one")
 
 
 def bernoulli(net):
@@ -51,6 +59,7 @@ MODELS = {  # model: the verbs that it lacks
     "a known oracle": (LatentGaussianModel(fixed(SEQUENCES)), ["errors"]),
     "a net without tangents": (LatentGaussianModel(bernoulli(WithoutTangent([D, 4, 5]))), ["tangent"]),
     "the same, known": (LatentGaussianModel(fixed(bernoulli(WithoutTangent([D, 4, 5])))), ["tangent"]),
+    "data without an error": (LatentGaussianModel(MLPDecoder(MLP([D, 5]), WithoutResidual())), ["errors"]),
     "a point mass": (LatentGaussianModel(bernoulli(MLP([D, 5])), kl=PointMass), ["log_weights", "posterior_kl"]),
     "a loss in autograd": (
         AutogradModel(lambda lam, theta, x, noise, beta: anp.sum(lam**2, axis=1) * theta[0], 2 * D, 1, D),
@@ -85,6 +94,26 @@ def test_a_model_supports_what_it_says_and_nothing_else(name):
         elif verb != "parts":  # without them the loss stands for the first, and the KL is NaN
             with pytest.raises(InputError):
                 call()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_errors_are_encoded_where_there_are_some(name):
+    model, lacks = MODELS[name]
+    if "errors" in lacks:
+        with pytest.raises(InputError, match=r"Error\(\)"):
+            Error().size(model)
+    else:
+        assert Error().size(model) == 5 + D
+
+
+def test_a_known_oracle_is_sampled_as_the_oracle_is():
+    known, theta, z = fixed(SEQUENCES), np.zeros(0), np.ones((4, D))
+    x = known.sample(theta, z, np.random.default_rng(1), 6)
+    assert x.shape == (4, 6)
+    np.testing.assert_array_equal(x, SEQUENCES.sample(known.theta, z, np.random.default_rng(1), 6))
+    for decoder in (known, SEQUENCES):
+        with pytest.raises(InputError, match=r"no mean E\[x \| z\]"):
+            decoder.mean(decoder.init(np.random.default_rng(0)), z)
 
 
 def test_without_parts_the_loss_stands_for_the_first_and_kl_is_nan():
