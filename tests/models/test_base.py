@@ -20,7 +20,7 @@ from savi import (
     hvp,
 )
 from savi.inference.iterative import Error
-from savi.models.base import Decoder
+from savi.models.base import Decoder, RecordTerm, VectorTerm
 from savi.testing import assert_close
 
 B, D = 3, 2
@@ -144,3 +144,10 @@ def test_what_a_decoder_of_ones_own_leaves_out_is_said():
     with pytest.raises(InputError, match="no reference in autograd"):
         decoder.reference(None, None, None)
     assert not (decoder.has_tangent or decoder.has_residual or decoder.takes_probabilities)
+
+
+@pytest.mark.parametrize("term", [RecordTerm("record"), VectorTerm(len)], ids=["record", "vector"])
+def test_a_term_that_is_weighted_again_has_the_product_of_its_weights(term):
+    again = term.times(2.0).times(np.array([3.0, -1.0]))
+    np.testing.assert_array_equal(again.weight, [6.0, -2.0])
+    assert again._replace(weight=1.0) == term
