@@ -80,8 +80,8 @@ def train_encoder(model, method, theta, data, steps, seed, batch=50, step_size=5
 
 
 # %% [markdown]
-# `savi.evaluate.gaps` splits the gap for any model: $\lambda^*$ by optimization, $\log p(x)$ by the importance-weighted
-# estimate [E5] with $\lambda^*$ as its proposal. Here its two estimates can be held against the exact values.
+# `savi.experiments.evaluation.gaps` splits the gap for any model: $\lambda^*$ by optimization, $\log p(x)$ by the
+# importance-weighted estimate [E5] with $\lambda^*$ as its proposal. Here its two estimates can be held against the exact values.
 #
 # **A check that would fail.** Break it: in line A pretend that the posterior has no correlation, `EXACT_GAP = 0.0`; or
 # in the cell below give the affine encoder one hidden unit, too.

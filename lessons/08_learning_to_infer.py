@@ -14,7 +14,7 @@ import numpy as np
 
 import savi
 from savi import optimizers, plots
-from savi.experiments.evaluation import neg_elbo
+from savi.experiments.evaluation import along, neg_elbo
 from savi.experiments.figures import lesson
 from savi.inference.iterative import Data, Error, Gated, Gradient, Iterative, network
 from savi.nets.activations import sigmoid
@@ -114,7 +114,7 @@ x = savi.data.binarize(glyphs.test[: 40 if QUICK else 100], np.random.default_rn
 def curve(method, phi, steps):
     """The mean -ELBO of the test images after 0, 1, ..., `steps` iterations."""
     path = method.path(model, theta, phi, x, np.random.default_rng(2), steps)
-    return [float(neg_elbo(model, theta, lam, x, np.random.default_rng(3)).mean()) for lam in path]
+    return along(model, theta, path, x, 3)
 
 
 # %% [markdown]

@@ -403,7 +403,7 @@ def kl_term(kl, name, change):
 
 
 def shared(name, change):
-    """A function of gaussian.py, there and where model.py imported it."""
+    """A function of gaussian.py, there and where latent_gaussian.py imported it."""
 
     def apply(monkeypatch, problem):
         mutant = change if name == "reparameterized_hvp" else result(getattr(savi.models.gaussian, name), change)

@@ -51,7 +51,7 @@ def load(seed=0, oracle="tanh", examples=EXAMPLES, length=LENGTH, z_range=5.0, v
     rng, sequences = np.random.default_rng([seed, 1]), []
     for n in examples:
         z = rng.standard_normal((n, LATENT))
-        drawn = [decoder.sample(theta, z[i : i + 500], length, rng) for i in range(0, n, 500)]
+        drawn = [decoder.sample(theta, z[i : i + 500], rng, length) for i in range(0, n, 500)]
         sequences.append(np.concatenate(drawn))
     name = f"synthetic-{oracle}-{seed}"
     return Sequences(name, *sequences, vocabulary=vocabulary, truth=(decoder, theta))

@@ -7,6 +7,7 @@ a reader sees the old file or the new one, never half of either.
 import contextlib
 import os
 import tempfile
+import traceback
 
 
 class InputError(ValueError):
@@ -17,6 +18,20 @@ def expect(name, value, holds, expected):
     """InputError "NAME is VALUE; expected EXPECTED" unless holds."""
     if not holds:
         raise InputError(f"{name} is {value}; expected {expected}")
+
+
+@contextlib.contextmanager
+def running(what):
+    """A block that runs a user's own code, `what` by name: whatever that raises becomes an InputError with its line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        frames = traceback.extract_tb(error.__traceback__)[2:]  # behind this one and the one that has the block
+        at = f" ({os.path.basename(frames[0].filename)}, line {frames[0].lineno})" if frames else ""
+        raise InputError(f"{what} raises {' '.join(words.split())}{at}") from error
 
 
 @contextlib.contextmanager

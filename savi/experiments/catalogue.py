@@ -114,6 +114,8 @@ def _run(path):
             exec(compile(file.read(), path, "exec"), vars(module))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}; expected a file with a savi.Task") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:
         words = " ".join(str(error).split())
         raise InputError(f"{path} raises {type(error).__name__}: {words}; expected a file with a savi.Task") from error

@@ -14,7 +14,7 @@ import os
 import numpy as np
 
 from ..engine import threads
-from ..engine.files import InputError, expect, reading, replacing
+from ..engine.files import InputError, expect, reading, replacing, running
 from ..inference.amortized import VAE
 from ..inference.iterative import ENCODINGS, Gated, Iterative, Residual, network
 from ..inference.optimizers import OPTIMIZERS
@@ -62,14 +62,14 @@ def _inner(s):
 
 def _encoder(model, task, s, words):
     expect("the encoder of a method", "+".join(words), len(words) <= 1, "one behind the colon")
-    return task.encoders[words[0] if words else next(iter(task.encoders))](s, model.lam_size)
+    return task.encoder(s, model.lam_size, *words)
 
 
 def _iterative(model, task, s, words):
     encoded = [word for word in words if word in ENCODINGS] or task.default_encodings
     encodings = [ENCODINGS[word]() for word in encoded]
     update = Residual() if "residual" in words else Gated()
-    net = network(model, encodings, list(reversed(s.hidden)), update, s.activation)
+    net = network(model, encodings, s.hidden, update, s.activation)
     for word in encoded:
         fits = ", ".join(task.encodings)
         expect(f"the {word!r} of an iterative model", f"not for {task.about}", word in task.encodings, fits)
@@ -189,7 +189,12 @@ def _test_set(examples, settings):
     rng = np.random.default_rng(0)
     test = np.asarray(examples.test)
     x = test[rng.permutation(len(test))[: settings.test_examples]]
-    return examples.prepare(x, rng).astype(settings.dtype)
+    with running(f"prepare(x, rng) of the data {examples.name!r}"):
+        prepared = examples.prepare(x, rng).astype(settings.dtype)
+    expect(
+        "what prepare(x, rng) gives", f"{len(prepared)} examples", len(prepared) == len(x), f"{len(x)}, as many as x"
+    )
+    return prepared
 
 
 @functools.lru_cache(maxsize=1)
@@ -223,7 +228,7 @@ def _run(name, seed, epochs, judge_at, task, loaded, progress, settings, out, re
     curve["refinement"] = _refinement(*trained, x_test[:200], _rng(seed, 2))
     if task.show:
         x = x_test[:SHOWN]
-        curve[task.picture] = task.show(model, result.theta, infer(*trained, x, _rng(seed, 3)), x)
+        curve[task.picture] = task.shown(model, result.theta, infer(*trained, x, _rng(seed, 3)), x)
     _write(finished, json.dumps({"row": row, "curve": curve}))
     return row, curve
 
@@ -245,7 +250,8 @@ def _save(results, task, out):
     _write(os.path.join(out, "results.csv"), csv(results))
     plots.save(plots.comparison(results), os.path.join(out, "compare.png"))
     if task.show:
-        plots.save(task.draw(results), os.path.join(out, f"{task.picture}.png"))
+        with running(f"draw(results) of task {task.name!r}"):
+            plots.save(task.draw(results), os.path.join(out, f"{task.picture}.png"))
 
 
 def _write(path, text):

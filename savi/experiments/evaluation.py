@@ -159,8 +159,8 @@ def evaluate(model, method, theta, phi, x, rng, steps=None, samples=10, iw_sampl
     """A summary of a method on x (N, M), as a dict of means over the examples, in nats.
 
     neg_elbo, reconstruction, kl: at lam = method.infer(..., steps) with `samples` noise samples. With iw_samples > 0:
-    nll_iw, the importance-weighted estimate of -log p(x) with lam as its proposal, and what each of `measures` (a Task's:
-    name and function) makes of it. With gap_examples > 0: amortization_gap on the first so many examples, and gap_converged.
+    nll_iw, the importance-weighted estimate of -log p(x) with lam as its proposal, and what each of `measures` (a Task's)
+    makes of it. With gap_examples > 0: amortization_gap on the first so many examples, and gap_converged.
     """
     lam = infer(model, method, theta, phi, x, rng, steps)
     reconstruction, kl = elbo_parts(model, theta, lam, x, rng, samples)
@@ -168,7 +168,7 @@ def evaluate(model, method, theta, phi, x, rng, steps=None, samples=10, iw_sampl
     summary["neg_elbo"] = summary["reconstruction"] + (0 if np.isnan(summary["kl"]) else summary["kl"])
     if iw_samples:
         nll = -importance_weighted(model, theta, lam, x, rng, iw_samples)
-        summary |= {"nll_iw": nll.mean()} | {measure.name: measure.function(nll, x) for measure in measures}
+        summary |= {"nll_iw": nll.mean()} | {measure.name: measure.value(nll, x) for measure in measures}
     if gap_examples:
         few = slice(gap_examples)
         _, converged, loss, best_loss = _against_optimum(model, theta, lam[few], x[few], rng)

@@ -84,7 +84,7 @@ def _log_sum(a):
 
 
 def elbo_parts(model, theta, lam, x, nodes=20):
-    """(reconstruction, KL), each (N,), as evaluate.elbo_parts, but E_q exact to `nodes` nodes a dimension."""
+    """(reconstruction, KL), each (N,), as evaluation.elbo_parts, but E_q exact to `nodes` nodes a dimension."""
     e, weights = hermite(model.latent_dim, nodes)
     if lam.shape != (len(x), 2 * model.latent_dim):
         raise InputError(f"lam has shape {lam.shape}; expected ({len(x)}, {2 * model.latent_dim})")

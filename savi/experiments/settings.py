@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from ..engine.files import InputError, expect
 
+DTYPES = ("float32", "float64")
+
 
 def _setting(default, help, **flag):
     """A field: its default, its help text, and how its flag is read (the options of argparse's add_argument)."""
@@ -55,7 +57,7 @@ class Settings:
     batch: int = _setting(100, "examples per training step", type=int)
     learning_rate: float = _setting(2e-3, "Adam's step size for theta and phi", type=float)
     warmup_epochs: float = _setting(0, "epochs over which the weight of the KL term rises from 0.1 to 1", type=float)
-    dtype: str = _setting("float32", "precision of all numbers", choices=["float32", "float64"])
+    dtype: str = _setting("float32", "precision of all numbers", choices=DTYPES)
     seeds: tuple = _setting((0, 1, 2), "one training run per method and seed", type=int, nargs="+", metavar="SEED")
     train_examples: int | None = _setting(1000, "use only so many training examples, or all", type=_number_or_all)
     test_examples: int = _setting(500, "how many test examples to measure on", type=int)
@@ -78,10 +80,12 @@ class Settings:
             raise InputError("a method or a seed is named twice; expected each once")
         for name in ("iterations", "batch", "test_examples", "iw_samples", "gap_examples", "samples"):
             value = getattr(self, name)
-            expect(flag(name), value, value >= 1, "a whole number >= 1")
+            expect(flag(name), value, value >= 1 and value % 1 == 0, "a whole number >= 1")
         few = self.train_examples
-        expect("--train-examples", few, few is None or few >= 1, "a whole number >= 1")
-        expect("--seeds", list(self.seeds), min(self.seeds) >= 0, "whole numbers >= 0")
+        expect("--train-examples", few, few is None or (few >= 1 and few % 1 == 0), "a whole number >= 1")
+        whole = all(seed >= 0 and seed % 1 == 0 for seed in self.seeds)
+        expect("--seeds", list(self.seeds), whole, "whole numbers >= 0")
+        expect("--dtype", repr(self.dtype), self.dtype in DTYPES, " or ".join(DTYPES))
 
     def describe(self):
         """{name: JSON value}, tuples as lists: what is written beside the results."""

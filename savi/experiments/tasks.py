@@ -4,12 +4,13 @@
 here; one of your own is a Task in a file, for `python -m savi compare --data FILE.py:NAME`, or any Task for `savi.compare`.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..data.dataset import Dataset
-from ..engine.files import InputError, expect
+from ..engine.files import InputError, expect, running
 from ..inference.iterative import ENCODINGS
 from ..models.latent_gaussian import LatentGaussianModel
 from ..nets.highway import HighwayMLP
@@ -28,6 +29,11 @@ class Measure(NamedTuple):
     heading: str
     decimals: int
     function: Callable
+
+    def value(self, nats, x):
+        """What the function gives, a number. Raises InputError where it gives none."""
+        with running(f"the measure {self.name!r}"):
+            return float(self.function(nats, x))
 
 
 def _per_token(nats, x):
@@ -110,23 +116,47 @@ class Task:
 
     def model(self, settings):
         """The model whose decoder this task makes. Raises InputError where it is none."""
-        decoder = self.decoder(settings)
+        with running(f"decoder(settings) of task {self.name!r}"):
+            decoder = self.decoder(settings)
         try:
-            return LatentGaussianModel(decoder)
+            model = LatentGaussianModel(decoder)
         except (AttributeError, TypeError) as error:
-            at = f"what decoder(settings) of task {self.name!r} gives"
-            raise InputError(f"{at} is a {type(decoder).__name__}; expected p(x | z), as an MLPDecoder") from error
+            raise InputError(self._made("decoder(settings)", decoder, "p(x | z), as an MLPDecoder")) from error
+        D = settings.latent
+        expect(f"latent_dim of what task {self.name!r} decodes with", model.latent_dim, model.latent_dim == D, D)
+        return model
+
+    def encoder(self, settings, outputs, word=None):
+        """The encoder that goes by the word, the first one when None. Raises InputError where it is none."""
+        word = next(iter(self.encoders)) if word is None else word
+        with running(f"the encoder {word!r} of task {self.name!r}"):
+            encoder = self.encoders[word](settings, outputs)
+        try:
+            found, _ = encoder.outputs, encoder.size
+        except AttributeError as error:
+            raise InputError(self._made(f"the encoder {word!r}", encoder, "enc(x), as an MLP")) from error
+        expect(f"the encoder {word!r} of task {self.name!r}", f"{encoder!r}", found == outputs, f"{outputs} outputs")
+        return encoder
+
+    def shown(self, model, theta, lam, x):
+        """What `show` gives. Raises InputError where that is no JSON value."""
+        with running(f"show(model, theta, lam, x) of task {self.name!r}"):
+            value = self.show(model, theta, lam, x)
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise InputError(self._made("show(model, theta, lam, x)", value, f"JSON values ({error})")) from error
+        return value
+
+    def _made(self, part, value, expected):
+        return f"what {part} of task {self.name!r} gives is a {type(value).__name__}; expected {expected}"
 
     def dataset(self):
         """What load() returns. Raises InputError unless it is a Dataset with examples to train and to test on."""
-        examples = self.load()
-        kind = type(examples).__name__
-        expect(
-            f"what load() of task {self.name!r} gives",
-            f"a {kind}",
-            isinstance(examples, Dataset),
-            "a savi.data.Dataset",
-        )
+        with running(f"load() of task {self.name!r}"):
+            examples = self.load()
+        if not isinstance(examples, Dataset):
+            raise InputError(self._made("load()", examples, "a savi.data.Dataset"))
         for part in ("train", "test"):
             n = len(getattr(examples, part))
             expect(f"the {part} part of task {self.name!r}", f"{n} examples", n, "at least one")

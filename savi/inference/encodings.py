@@ -67,7 +67,9 @@ class Error(Encoding):
     """[e_x, e_z] = [x - E[x|z], z - mu_p], means over the noise samples, (B, M + D); no decoder Jacobian.  [LI] 4.1, B.1"""
 
     def size(self, model):
-        return _needs_data(model, self) + model.latent_dim
+        if "errors" not in model.supports:
+            raise _no_vector(self)
+        return model.data_dim + model.latent_dim
 
     def contents(self, f, evaluation):
         return np.concatenate(f.errors(evaluation), axis=1)
@@ -77,7 +79,9 @@ class Data(Encoding):
     """x (B, M)."""
 
     def size(self, model):
-        return _needs_data(model, self)
+        if model.data_dim is None:
+            raise _no_vector(self)
+        return model.data_dim
 
     def contents(self, f, evaluation):
         return f.x
@@ -96,13 +100,10 @@ class Estimate(Encoding):
 ENCODINGS = {"gradient": Gradient, "error": Error, "data": Data}
 
 
-def _needs_data(model, encoding):
-    """M. Raises InputError where x is no vector with an error in data space."""
-    if model.data_dim is None:
-        raise InputError(
-            f"the encoding {encoding!r} needs a decoder of vectors x (B, M); an AutogradModel or sequences have Gradient() alone"
-        )
-    return model.data_dim
+def _no_vector(encoding):
+    return InputError(
+        f"the encoding {encoding!r} needs a decoder of vectors x (B, M); an AutogradModel or sequences have Gradient() alone"
+    )
 
 
 # --- updates: lam_{t+1} from lam_t and the network's output ---

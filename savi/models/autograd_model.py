@@ -1,4 +1,4 @@
-"""AutogradModel: any loss a user writes in autograd.numpy, with the interface of model.py; every method runs on it."""
+"""AutogradModel: any loss a user writes in autograd.numpy, with the interface of base.py; every method runs on it."""
 
 import autograd
 import autograd.numpy as np

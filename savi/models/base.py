@@ -125,11 +125,11 @@ class Decoder:
         raise NotImplementedError
 
     def mean(self, theta, z):
-        """E[x | z] (..., M); z (..., D)."""
-        raise NotImplementedError
+        """E[x | z] (..., M); z (..., D). Raises InputError where x is no vector."""
+        raise InputError(f"{self!r} has no mean E[x | z]; a picture of means needs a decoder of vectors x (B, M)")
 
     def sample(self, theta, z, rng):
-        """x (B, ...) drawn from p(x | z), z (B, D)."""
+        """x (B, ...) drawn from p(x | z), z (B, D); where x are sequences, their length comes last."""
         raise NotImplementedError
 
     def baseline(self, train, x):
@@ -300,7 +300,7 @@ class Objective:
 
     def imaginary(self, evaluation, moved, r):
         """The Product of `evaluation` along v from `moved`, the evaluation at lam + i r v.  "complex" """
-        raise InputError("the complex step needs closed forms that take complex numbers; an AutogradModel has none")
+        raise self.model.missing("complex", "the complex step")
 
     def theta_sum(self, dtype=None):
         """sum_i w_i (d f / d theta of evaluation i, or H_{theta,lam} v of product i): add(item, weight), value() (P,)."""

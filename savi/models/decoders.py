@@ -118,6 +118,8 @@ class GivenX(Given):
         return self._by_example(self.net.backward(self.transposed(), record))
 
     def residual(self, record):
+        if not self.likelihood.has_residual:
+            return super().residual(record)
         return self.likelihood.residual(self._error(record), record.kept, self.eta)
 
     def _error(self, record):
@@ -208,8 +210,8 @@ class FixedDecoder(Decoder):
     def mean(self, theta, z):
         return self.decoder.mean(self._known(theta), z)
 
-    def sample(self, theta, z, rng):
-        return self.decoder.sample(self._known(theta), z, rng)
+    def sample(self, theta, z, rng, *length):
+        return self.decoder.sample(self._known(theta), z, rng, *length)
 
     def baseline(self, train, x):
         return self.decoder.baseline(train, x)

@@ -96,15 +96,24 @@ class Poisson(Likelihood):
 
 
 def log_factorial(x):
-    """log x! of whole numbers x >= 0, of any shape, in float64."""
-    counts = x.real.astype(int)
-    return _log_factorials(int(counts.max(initial=0)).bit_length())[counts]
+    """log x! of whole numbers x >= 0, of any shape, in float64: from a table, and far out by Stirling's series."""
+    counts = x.real.astype(float)
+    top = counts.max(initial=0)
+    table = _log_factorials(min(int(top).bit_length(), TABLE_BITS))
+    found = table[np.minimum(counts, len(table) - 1).astype(int)]
+    if top < 2**TABLE_BITS:
+        return found
+    n = np.maximum(counts, 2**TABLE_BITS)
+    return np.where(counts < n, found, (n + 0.5) * np.log(n) - n + 0.5 * np.log(2 * np.pi) + 1 / (12 * n))
+
+
+TABLE_BITS = 16  # the series is exact to rounding from 2**16 on; a table up to 1e9 would fill the memory
 
 
 @functools.cache
 def _log_factorials(bits):
     """log 0!, log 1!, ... below 2**bits."""
-    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, max(2, 2**bits))))])
+    return np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, 2**bits)))])
 
 
 class Categorical(Likelihood):

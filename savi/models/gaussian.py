@@ -60,7 +60,7 @@ class DiagonalGaussian:
     lam (B, 2D), prior (2D,) or (B, 2D), noise (S, B, D). Every form takes the noise, so that all are called alike.
     """
 
-    has_density = True  # q(z) as a number, which importance weights need
+    has_density = True  # q(z) as a number, which importance weights and the KL between two posteriors need
 
     @staticmethod
     def draw_noise(rng, samples, batch, latent_dim, dtype):

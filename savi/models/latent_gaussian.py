@@ -33,15 +33,16 @@ class LatentGaussianModel(Model):
             raise InputError(
                 f"prior has shape {self.prior.shape}; latent_dim {self.latent_dim} needs ({self.lam_size},)"
             )
-        optional = {"log_weights": kl.has_density, "errors": decoder.has_residual, "tangent": decoder.has_tangent}
-        always = {"parts", "posterior_kl", "log_px", "complex"}
+        optional = {"errors": decoder.has_residual, "tangent": decoder.has_tangent}
+        optional |= dict.fromkeys(("log_weights", "posterior_kl"), kl.has_density)
+        always = {"parts", "log_px", "complex"}
         self.supports = frozenset(always | {verb for verb, there in optional.items() if there})
 
     def __repr__(self):
         return f"LatentGaussianModel({self.decoder!r})"
 
     def missing(self, verb, user):
-        if verb == "log_weights":
+        if verb in ("log_weights", "posterior_kl"):
             return InputError(f"q is a {self.kl.__name__}, which has no density; {user} needs one")
         return super().missing(verb, user)
 
@@ -72,6 +73,8 @@ class LatentGaussianModel(Model):
         return LatentGaussianObjective(self, theta, x.astype(theta.dtype, copy=False), float(beta))
 
     def posterior_kl(self, lam, target):
+        if not self.kl.has_density:
+            raise self.missing("posterior_kl", "VAE+SVI+KL")
         if lam.shape != target.shape:
             raise InputError(f"lam has shape {lam.shape} and its target {target.shape}; expected the same")
         return AnalyticKL.value(lam, target), AnalyticKL.gradient(lam, target)

@@ -74,7 +74,7 @@ class LSTMDecoder(Decoder):
         V = self.lstm.vocabulary
         return np.concatenate([np.full_like(tokens[:1], V), tokens[:-1]])
 
-    def sample(self, theta, z, length, rng):
+    def sample(self, theta, z, rng, length):
         """Tokens x (B, length), one after the other, given z (B, D)."""
         x = np.zeros((len(z), length), int)
         for t in range(length):

@@ -11,7 +11,6 @@ Tangents at the input, R{.} written as a dot, d_h_0 and d_extra what comes back 
 import numpy as np
 
 from ..engine.records import ParamSum
-from .base import Given
 from .decoders import GivenX
 
 
@@ -62,9 +61,6 @@ class _Tokens(GivenX):
 
     def samples(self, record):
         return len(record.output) // (self.length * self.batch)
-
-    def residual(self, record):
-        return Given.residual(self, record)  # tokens have no error in data space
 
 
 class AtOutput(_Tokens):

@@ -17,7 +17,7 @@ from savi.inference.iterative import Data, Gradient, Iterative, network
 from savi.inference.svi import ascend
 
 NAME = "savi"
-CHUNK_ROWS = 400  # of importance samples, as in savi.evaluate
+CHUNK_ROWS = 400  # of importance samples, as in savi.experiments.evaluation
 ITERATIONS = 5  # of an iterative inference model
 
 
@@ -60,7 +60,7 @@ class Peer:
         """Loss (B,), d_lam (B, 2D), d_theta (P,); noise (S, B, D)."""
 
         def part(rows):
-            f = self.model.objective(theta, x[rows], self.beta, once=True)
+            f = self.model.objective(theta, x[rows], self.beta)
             e = f.evaluate(lam[rows], noise[:, rows])
             return e.loss, e.d_lam, f.theta_sum().add(e).value()
 

@@ -298,6 +298,8 @@ def ratios(results, operation):
     found = []
     for H, B, dtype in map(tuple, results["settings"]):
         rows = [r for r in results["rows"] if (r["H"], r["B"], r["dtype"], r["operation"]) == (H, B, dtype, operation)]
+        if not rows:  # this operation was not asked for
+            continue
         first = {}
         for row in rows:
             if row["side"] != "products":

@@ -277,3 +277,59 @@ def test_every_method_is_compared_on_sequences(tmp_path, monkeypatch, capsys):
     assert run("--data", "synthetic", "--out", tmp_path / "b", "--methods", "iterative:error") == 2
     assert "Gradient" in capsys.readouterr().err
     assert run("--data", "synthetic", "--out", tmp_path / "b", "--methods", "vae:highway") == 2
+
+
+CHANGES = {
+    "steps": 3, "iterations": 4, "step_size": 0.03, "momentum": 0.25, "inner_clip": 7.0, "samples": 2, "latent": 3,
+    "hidden": [8, 6], "activation": "elu",
+}  # fmt: skip
+STEPS = {"samples": 2, "step_size": 0.03, "momentum": 0.25, "clip": 7.0}
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("vae", STEPS | {"steps": 0, "encoder": "MLP([784, 6, 8, 6], 'elu')"}),
+        ("svi", STEPS | {"steps": 3, "start": "prior"}),
+        ("vae+svi", STEPS | {"steps": 3, "encoder": "MLP([784, 6, 8, 6], 'elu')", "kl": False}),
+        ("vae+svi+kl", STEPS | {"steps": 3, "encoder": "MLP([784, 6, 8, 6], 'elu')", "kl": True}),
+        ("sa-vae", STEPS | {"steps": 3, "encoder": "MLP([784, 6, 8, 6], 'elu')", "hvp": "exact"}),
+        ("em:sgd", {"steps": 3, "samples": 2, "start": "prior", "optimizer": "SGD(step_size=0.03)"}),
+    ],
+)  # fmt: skip
+def test_the_settings_reach_every_method(name, expected):
+    model, method = compare.build(name, TASKS["glyphs"], settings_of(TASKS["glyphs"], CHANGES))
+    assert repr(model.decoder) == "MLPDecoder(MLP([3, 8, 6, 784], 'elu'), Bernoulli())" and model.latent_dim == 3
+    found = {key: value if value == expected.get(key) else repr(value) for key, value in method.settings().items()}
+    assert {key: found.get(key) for key in expected} == expected
+
+
+def test_the_settings_reach_an_iterative_model():
+    settings = settings_of(TASKS["glyphs"], CHANGES | {"hidden": [8, 8]})
+    _, method = compare.build("iterative", TASKS["glyphs"], settings)
+    expected = "Iterative(steps=4, samples=2, net=HighwayMLP([802, 8, 8, 12], 'elu'), encodings=(Gradient(0.1, 1e-05), Data()), "
+    assert repr(method) == expected + "update=Gated(), start='prior', theta_at='last')"
+
+
+def test_the_test_examples_are_the_first_of_a_fixed_random_order_and_the_picture_shows_the_first_of_those():
+    x = np.arange(30.0)[:, None]
+    examples = Dataset("numbers", x, test=x)
+    few, more = (
+        compare._test_set(examples, settings_of(TASKS["glyphs"], {"test_examples": n, "dtype": "float64"}))
+        for n in (5, 12)
+    )
+    assert len(set(more[:, 0])) == 12 and (np.diff(more[:, 0]) < 0).any() and more.dtype == np.float64
+    np.testing.assert_array_equal(few, more[:5])
+
+
+def test_the_picture_shows_the_first_test_examples(tmp_path, monkeypatch):
+    tests = []
+    monkeypatch.setattr(
+        compare, "_test_set", lambda *a, original=compare._test_set: tests.append(original(*a)) or tests[-1]
+    )
+    found = compare.compare("glyphs", str(tmp_path / "out"), progress=False, say=str, methods=["svi"], **SMALL)
+    shown = np.array(found["curves"][0]["reconstructions"]["images"])
+    np.testing.assert_array_equal(shown, np.rint(100 * tests[0][: compare.SHOWN]))
+    drawn = TASKS["glyphs"].draw(found).axes
+    assert len(drawn) == 2 * compare.SHOWN and {ax.images[0].get_clim() for ax in drawn} == {(0, 100)}
+    np.testing.assert_array_equal(drawn[1].images[0].get_array().ravel(), shown[1])

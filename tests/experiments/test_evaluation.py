@@ -2,7 +2,6 @@
 gaps are known exactly; Monte Carlo claims hold within ERRORS standard errors."""
 
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from savi.experiments.evaluation import (
     neg_elbo,
     optimum,
 )
+from savi.experiments.tasks import Measure
 from savi.models.base import Model
 from savi.testing import assert_close
 
@@ -362,7 +362,7 @@ def test_evaluate_takes_the_amortization_gap_of_as_many_examples_as_asked_for():
 def test_measures_are_made_of_the_importance_weighted_estimate(vae):
     model, method, theta, phi, x = vae
     seen = []
-    measure = SimpleNamespace(name="double", function=lambda nats, x: seen.append((nats, x)) or 2 * nats.mean())
+    measure = Measure("double", "double", 2, lambda nats, x: seen.append((nats, x)) or 2 * nats.mean())
     summary = evaluate(model, method, theta, phi, x, rng(), iw_samples=20, measures=(measure,))
     assert summary["double"] == 2 * summary["nll_iw"] and list(summary)[-2:] == ["nll_iw", "double"]
     assert seen[0][0].shape == (23,) and seen[0][1] is x

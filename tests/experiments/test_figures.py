@@ -93,3 +93,17 @@ def test_step_sizes_of_test_time_svi_are_the_best_of_the_list(monkeypatch):
         lam = method.infer(model, theta, None, data.valid, np.random.default_rng(0))
         losses[sizes] = figures.bound(model, theta, lam, data.valid)[0].mean()
     assert losses[chosen] < max(losses.values()) and figures.sequence_encoder(data).outputs == 4
+
+
+def test_a_refinement_has_a_step_size_for_means_and_one_for_variances(monkeypatch):
+    data = synthetic.load(0, examples=(4, 4, 4), vocabulary=9, units=5)
+    vae = savi.VAE(savi.LSTMEncoder(9, 2, 3, 4))
+    for method, kind in ((None, savi.SVI), (vae, savi.VAE)):
+        refined = figures.refined(method, (0.1, 0.5), steps=3)
+        assert type(refined) is kind and (refined.steps, refined.momentum, refined.clip) == (3, 0.5, figures.CLIP)
+        np.testing.assert_allclose(refined.step_size, [0.1, 0.1, 0.5, 0.5], rtol=1e-6)
+    model, theta = figures.known_model(data)
+    lam = np.random.default_rng(0).uniform(-1, 1, (4, 4)).astype(np.float32)
+    loss, kl = figures.bound(model, theta, lam, data.valid)
+    np.testing.assert_allclose(kl, savi.AnalyticKL.value(lam, np.zeros(4)), rtol=1e-5)
+    np.testing.assert_allclose(loss, sum(savi.quadrature.elbo_parts(model, theta, lam, data.valid, figures.NODES)))

@@ -215,7 +215,7 @@ def test_a_task_may_import_what_lies_beside_it(tmp_path):
         (
             FILE.replace("lambda: savi.data.Dataset", "savi.data.Dataset"),
             "task",
-            ["the load of task 'beans' is Dataset("],
+            ["mine.py: the load of task 'beans' is Dataset("],
         ),
         (FILE, "", ["defines no ''"]),
     ],
@@ -286,6 +286,10 @@ def test_defaults_of_no_setting_or_out_of_range_are_refused_when_a_task_is_made(
         Task(**GOOD, defaults={"epochs": 0})
 
 
+def assert_nothing():
+    raise AssertionError
+
+
 @pytest.mark.parametrize(
     "change, words",
     [
@@ -296,6 +300,35 @@ def test_defaults_of_no_setting_or_out_of_range_are_refused_when_a_task_is_made(
         ({"load": lambda: dataset("nan", np.full((60, 5), np.nan))}, ["NaN", "Gaussian"]),
         ({"decoder": lambda s: None}, ["decoder(settings)", "NoneType", "MLPDecoder"]),
         ({"decoder": lambda s: savi.MLP([s.latent, 5])}, ["decoder(settings)", "a MLP"]),
+        (
+            {"decoder": lambda s: MLPDecoder(savi.MLP([s.latent + 1, 5]), savi.Gaussian())},
+            ["latent_dim", "is 3; expected 2"],
+        ),
+        (
+            {"decoder": lambda s: s.laten},
+            ["decoder(settings) of task 'good' raises AttributeError", "(test_tasks.py, line "],
+        ),
+        ({"encoders": {"none": lambda s, n: None}}, ["the encoder 'none'", "a NoneType", "expected enc(x)"]),
+        (
+            {"encoders": {"odd": lambda s, n: savi.MLP([5, n + 1])}},
+            ["the encoder 'odd'", "MLP([5, 5]", "expected 4 outputs"],
+        ),
+        ({"encoders": {"bad": lambda s: 3}}, ["the encoder 'bad' of task 'good' raises TypeError: "]),
+        ({"load": lambda: {}["x"]}, ["load() of task 'good' raises KeyError: 'x' (test_tasks.py, line "]),
+        ({"load": lambda: draw_reals()._replace(prepare=lambda x: x)}, ["prepare(x, rng)", "'reals' raises TypeError"]),
+        (
+            {"load": lambda: draw_reals()._replace(prepare=lambda x, rng: x[1:])},
+            ["prepare(x, rng)", "11 examples", "12"],
+        ),
+        ({"load": lambda: draw_reals()._replace(prepare=lambda x, rng: [])}, ["prepare(x, rng)", "AttributeError"]),
+        ({"measures": (Measure("m", "m", 1, lambda nats, x: nats),)}, ["the measure 'm' raises TypeError"]),
+        ({"measures": (Measure("m", "m", 1, lambda nats, x: 1 / 0),)}, ["the measure 'm' raises ZeroDivisionError"]),
+        (
+            {"show": lambda *_: np.zeros(2), "draw": max},
+            ["what show(", "a ndarray", "JSON values (Object of type ndarray"],
+        ),
+        ({"show": lambda *_: assert_nothing(), "draw": max}, ["show(", "raises AssertionError (test_tasks.py, line "]),
+        ({"show": lambda *_: 0, "draw": lambda results: None}, ["draw(results) of task 'good' raises AttributeError"]),
     ],
 )
 def test_what_a_tasks_functions_give_is_looked_at(tmp_path, change, words):
@@ -353,7 +386,17 @@ def test_settings_are_what_the_command_line_has_flags_for(capsys):
     assert json.loads(json.dumps(described)) == described and tuple(described) == NAMES
 
 
-@pytest.mark.parametrize("change", [{"methods": "vae"}, {"seeds": 3}, {"methods": []}, {"seeds": [0, 0]}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"methods": "vae"}, {"seeds": 3}, {"methods": []}, {"methods": ["vae", "vae"]}, {"seeds": [0, 0]}, {"seeds": [-1]},
+        {"seeds": [0.5]}, {"dtype": "float16"}, {"train_examples": 0}, {"train_examples": 1.5}, {"hidden": 200},
+        *({name: value} for name in (
+            "epochs", "iterations", "batch", "test_examples", "iw_samples", "gap_examples", "samples"
+        ) for value in (0, 1.5)),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_settings_refuse_what_is_no_list_or_says_nothing(change):
     with pytest.raises(savi.InputError):
         Settings(**change)

@@ -342,7 +342,7 @@ def test_encodings_hold_what_the_formulas_say_in_the_size_they_say(likelihood):
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS, ids=repr)
-def test_a_glance_is_enough_for_errors_and_data_and_looks_at_no_gradient(likelihood, monkeypatch):
+def test_a_forward_pass_is_enough_for_errors_and_data_and_no_gradient_is_looked_at(likelihood, monkeypatch):
     p = small("error+data", likelihood=likelihood)
     f = p.model.objective(p.theta, p.x)
     lam = np.random.default_rng(1).normal(0, 0.5, (4, 4))

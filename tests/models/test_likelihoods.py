@@ -435,3 +435,11 @@ def test_what_was_never_seen_has_a_probability():
         assert np.isfinite(likelihood.log_prob(out, np.ones((1, 3)), eta)).all()
     out, _ = Categorical().marginal(np.array([[0, 1, -1], [1, 1, 1]]), 4)
     assert_close(np.exp(out), np.array([1.5, 4.5, 0.5, 0.5]) / 7, rtol=1e-12)
+
+
+def test_large_counts_take_no_table_and_the_series_goes_on_where_the_table_ends():
+    x = np.array([3.0, 2.0**16 - 1, 2.0**16, 2.0**16 + 1, 1e9, 1e15])
+    assert_close(log_factorial(x), [math.lgamma(n + 1) for n in x], rtol=1e-13)
+    for n in x[1:4]:  # one by one: the norm would hide a jump
+        assert_close(log_factorial(np.array([n])), [math.lgamma(n + 1)], rtol=1e-13)
+    assert Poisson().log_prob(np.log(x[:, None]), x[:, None]).max() < 0

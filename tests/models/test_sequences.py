@@ -240,7 +240,7 @@ def test_a_token_is_predicted_from_those_before_it_and_the_probabilities_sum_to_
 def test_samples_come_from_the_model(z_at):
     decoder, rng = LSTMDecoder(3, 2, 3, 1, (4,), "tanh", z_at), np.random.default_rng(0)
     theta, z = rng.uniform(-1, 1, decoder.size), np.full((20_000, 1), 0.7)
-    x = decoder.sample(theta, z, 2, rng)
+    x = decoder.sample(theta, z, rng, 2)
     every = np.array([[a, b] for a in range(3) for b in range(3)])
     given_x = decoder.given(theta, every)
     p = np.exp(given_x.log_px(given_x.forward(np.full((1, 9, 1), 0.7))))[0]
@@ -587,3 +587,14 @@ def test_without_latents_tokens_are_a_unigram_and_padding_says_nothing():
         name, log_p = home.baseline(train, x)
         assert name == "unigram"
         assert_close(log_p, [np.log(4.5 / 7 * 1.5 / 7), 3 * np.log(0.5 / 7)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("z_at, layers", KINDS)
+def test_evaluations_that_are_held_together_lie_side_by_side(z_at, layers):
+    p = Point(z_at, layers)
+    f = p.model.objective(p.theta, p.x)
+    f.reserve(2)
+    a, b = (f.evaluate(p.lam, p.noise).record for _ in range(2))
+    assert a.block is b.block
+    if z_at == "input":
+        assert a.states.block is b.states.block

@@ -1,0 +1,59 @@
+"""What the benchmarks time runs, and savi's side and autograd's compute the same."""
+
+import importlib
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+from savi.engine import threads
+from savi.testing import assert_close
+
+sys.path[:0] = [str(pathlib.Path(__file__).parent / "benchmarks")]
+H, K, B, D, M = 4, 2, 3, 5, 7
+
+
+@pytest.fixture(scope="module")
+def sides():
+    names = ("peers_savi", "peers_autograd")
+    return [importlib.import_module(name).setup(H, K, "float64", 0.02, 0.5, D=D, M=M) for name in names]
+
+
+def arrays(sides):
+    rng = np.random.default_rng(0)
+    model, encoder = sides[0].model, sides[0].encoder
+    theta, phi, trunk = (net.init(rng) for net in (model, encoder, sides[0].trunk))
+    x, lam = (rng.random((B, M)) < 0.5).astype(float), 0.1 * rng.standard_normal((B, 2 * D))
+    return theta, phi, trunk, x, lam, rng.standard_normal((K + 1, 1, B, D))
+
+
+@pytest.mark.parametrize(
+    "operation", ["loss_gradient", "svi_run", "vae_step", "savae_step", "savae_step_complex", "iterative_step"]
+)
+def test_savis_side_computes_what_autograds_does(sides, operation):
+    theta, phi, trunk, x, lam, noise = arrays(sides)
+    given = {"loss_gradient": (theta, lam, x, noise[0]), "svi_run": (theta, lam, x, noise)}
+    given["iterative_step"] = theta, trunk, x, noise
+    actual, expected = (
+        getattr(side, name)(*given.get(operation, (theta, phi, x, noise)))
+        for side, name in zip(sides, (operation, operation.removesuffix("_complex")))
+    )
+    for one, other in zip(*(r if isinstance(r, tuple) else (r,) for r in (actual, expected))):
+        assert_close(one, other, 1e-9, 0, operation)
+
+
+@pytest.mark.parametrize("operation", ["loss_gradient", "svi_run", "vae_step", "savae_step", "iterative_step"])
+def test_the_floor_is_made_of_products_alone(sides, operation):
+    for floor in sides[0].floors(operation, B):
+        floor()
+
+
+def test_the_importance_weighted_estimate_takes_noise_that_is_given(sides):
+    theta, _, _, x, lam, _ = arrays(sides)
+    noise = np.random.default_rng(1).standard_normal((200, B, D))
+    log_w = sides[0].model.log_weights(lam, theta, x, noise)
+    expected = np.log(np.mean(np.exp(log_w - log_w.max(axis=0)), axis=0)) + log_w.max(axis=0)
+    count = threads.count()
+    assert_close(sides[0].importance(theta, lam, x, 200, noise), expected, 1e-12)
+    assert threads.count() == count
