@@ -9,24 +9,21 @@ import numpy as np
 from ..data.dataset import Dataset
 from .training import fit
 
-STEPS, ROUNDS = 6, 3  # steps of a measurement, and how often all methods are measured in turns
-ROWS = 12  # how often a run is judged, about
+STEPS, ROUNDS = 6, 5  # steps of a measurement, and how often all methods are measured in turns
+ROWS = 8  # how often a run is judged, about
 
 
-def epochs_of(methods, examples, settings):
-    """{name: epochs} that the budget gives; methods: {name: (model, method)}."""
-    kind, number = settings.budget
-    if kind == "epochs":
-        return dict.fromkeys(methods, number)
+def epochs_of(seconds, examples, settings):
+    """{name: epochs} that a budget in seconds gives; seconds {name: processor seconds of a training step}."""
     per_epoch = -(-len(examples.train) // settings.batch)
-    return {
-        name: max(round(number / seconds), 1) / per_epoch
-        for name, seconds in costs(methods, examples, settings).items()
-    }
+    return {name: max(round(settings.budget[1] / cost), 1) / per_epoch for name, cost in seconds.items()}
 
 
 def costs(methods, examples, settings):
-    """{name: processor seconds of a training step}: the least of ROUNDS measurements, the methods taking turns."""
+    """{name: processor seconds of a training step}: the median of ROUNDS measurements, the methods taking turns.
+
+    methods: {name: (model, method)}.
+    """
     few = Dataset("to be timed", examples.train[: STEPS * settings.batch], prepare=examples.prepare)
     epochs = max(STEPS * settings.batch / len(few.train), 1)
     found = {name: [] for name in methods}
@@ -38,7 +35,7 @@ def costs(methods, examples, settings):
             )  # fmt: skip
             steps = round(epochs * -(-len(few.train) // settings.batch))
             found[name].append(result.history[-1]["cpu"] / steps)
-    return {name: min(seconds) for name, seconds in found.items()}
+    return {name: float(np.median(seconds)) for name, seconds in found.items()}
 
 
 def judged_at(epochs):

@@ -13,14 +13,13 @@ import os
 
 import numpy as np
 
-from ..engine import threads
 from ..engine.files import InputError, expect, reading, replacing, running
 from ..inference.amortized import VAE
 from ..inference.iterative import ENCODINGS, Gated, Iterative, Residual, network
 from ..inference.optimizers import OPTIMIZERS
 from ..inference.semi_amortized import SAVAE, VAESVI
 from ..inference.svi import SVI, VariationalEM
-from .budget import epochs_of, judged_at
+from .budget import costs, epochs_of, judged_at
 from .catalogue import TASKS, find
 from .evaluation import along, evaluate, infer
 from .parallel import cores, run_all
@@ -115,16 +114,16 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
     loaded = examples, x_test = _examples(task, settings)
     results = {"settings": settings.describe(), "data": examples.name, "rows": [], "curves": []}
     _write(os.path.join(out, "settings.json"), json.dumps(results["settings"], indent=2))
-    results["epochs"] = epochs = _plan(task, examples, settings, out, resume)
+    runs = [(seed, name) for seed in settings.seeds for name in settings.methods]
+    jobs = jobs if jobs is not None else cores() if isinstance(named, str) else 1
+    here = jobs == 1 or len(runs) == 1
+    shared = (task, loaded) if here else (named, None)
+    results["epochs"] = epochs = _plan(shared, 1 if here else jobs, examples, settings, out, resume)
     results["baseline"] = _baseline(task, examples, x_test, settings)
     amount = f"{settings.budget[1]:g} {'processor seconds' if settings.budget[0] == 'seconds' else 'epochs'} a method"
     say(f"{examples.name}: {len(examples.train)} for training, {len(x_test)} for testing, {amount}")
     width, at = max(12, *map(len, settings.methods)), judged_at(epochs)
-    runs = [(seed, name) for seed in settings.seeds for name in settings.methods]
-    jobs = jobs if jobs is not None else cores() if isinstance(named, str) else 1
-    here = jobs == 1 or len(runs) == 1
-    shared = (task, loaded, progress) if here else (named, None, False)
-    shared = *shared, settings, out, resume
+    shared = *shared, progress if here else False, settings, out, resume
     items = [(name, seed, epochs[name], at[name], *shared) for seed, name in runs]
     for (seed, name), (row, curve) in zip(runs, run_all(_run, items, jobs)):
         results["rows"].append(row)
@@ -146,17 +145,26 @@ def _examples(task, settings):
     return examples, _test_set(examples, settings)
 
 
-def _plan(task, examples, settings, out, resume):
+def _plan(shared, jobs, examples, settings, out, resume):
     """{method: epochs}, from OUT/plan.json where a comparison goes on; there more methods may be added."""
     path, plan = os.path.join(out, "plan.json"), {}
     if resume and os.path.exists(path):
         with reading(path, "the plan that this comparison began with"), open(path) as file:
             plan = {name: float(number) for name, number in json.load(file).items()}
-    missing = {name: build(name, task, settings) for name in settings.methods if name not in plan}
-    with threads.using(1):
-        plan |= epochs_of(missing, examples, settings) if missing else {}
+    missing = [name for name in settings.methods if name not in plan]
+    if settings.budget[0] == "epochs":
+        plan |= dict.fromkeys(missing, settings.budget[1])
+    elif missing:  # as many measure at a time as will run: they share the machine's memory
+        found = list(run_all(_costs, [(missing, *shared, settings)] * jobs, jobs))
+        plan |= epochs_of({name: np.mean([cost[name] for cost in found]) for name in missing}, examples, settings)
     _write(path, json.dumps(plan, indent=2))
     return {name: plan[name] for name in settings.methods}
+
+
+def _costs(names, task, loaded, settings):
+    """{method: processor seconds of a training step} in this process."""
+    examples, _ = loaded or _examples_of(task, settings)
+    return costs({name: build(name, find(task), settings) for name in names}, examples, settings)
 
 
 def _baseline(task, examples, x_test, settings):

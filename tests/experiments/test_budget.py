@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import savi
-from savi.experiments import budget, parallel, tables
+from savi.experiments import budget, compare, parallel, tables
 from savi.experiments.settings import Settings, settings_of
 from savi.experiments.tasks import Task
 
@@ -58,16 +58,13 @@ def without_times(results):
 # --- budgets --------------------------------------------------------------------------------------------------------------
 
 
-def test_epochs_are_the_same_for_all_and_seconds_buy_more_of_a_cheaper_method(beans, monkeypatch):
-    monkeypatch.setattr(budget, "costs", lambda methods, examples, settings: {"vae": 0.5, "sa-vae": 2.0})
+def test_seconds_buy_more_of_a_cheaper_method_and_at_least_a_step():
+    cost = {"vae": 0.5, "sa-vae": 2.0}
     task = savi.Task("x", "", lambda: None, lambda s: None, {"mlp": lambda s, n: None})
     examples = savi.data.Dataset("x", np.zeros((40, 3)))
-    settings = settings_of(task, {"budget": ("seconds", 12), "batch": 10})
-    assert budget.epochs_of({"vae": 0, "sa-vae": 0}, examples, settings) == {"vae": 24 / 4, "sa-vae": 6 / 4}
-    settings = settings_of(task, {"budget": ("seconds", 0.1), "batch": 10})
-    assert budget.epochs_of({"vae": 0, "sa-vae": 0}, examples, settings) == {"vae": 1 / 4, "sa-vae": 1 / 4}
-    settings = settings_of(task, {"epochs": 7})
-    assert budget.epochs_of({"vae": 0, "sa-vae": 0}, examples, settings) == {"vae": 7, "sa-vae": 7}
+    for seconds, steps in ((12, {"vae": 24, "sa-vae": 6}), (0.1, {"vae": 1, "sa-vae": 1})):
+        settings = settings_of(task, {"budget": ("seconds", seconds), "batch": 10})
+        assert budget.epochs_of(cost, examples, settings) == {name: n / 4 for name, n in steps.items()}
 
 
 def test_a_step_costs_what_a_method_uses(beans, monkeypatch):
@@ -120,7 +117,7 @@ def test_epochs_are_short_for_a_budget_and_a_tasks_own_give_way_to_one():
 
 def test_a_comparison_that_goes_on_keeps_its_plan(beans, tmp_path, monkeypatch):
     first = compared(beans, tmp_path / "out", epochs=None, budget=("seconds", 0.01), methods=["vae", "svi"])
-    monkeypatch.setattr(budget, "costs", lambda methods, examples, settings: dict.fromkeys(methods, 1e-3))
+    monkeypatch.setattr(compare, "costs", lambda methods, examples, settings: dict.fromkeys(methods, 1e-3))
     more = compared(beans, tmp_path / "out", epochs=None, budget=("seconds", 0.01), resume=True)
     assert {name: more["epochs"][name] for name in ("vae", "svi")} == first["epochs"]
     assert more["epochs"]["sa-vae"] == 10 / 4

@@ -44,7 +44,10 @@ def test_every_form_has_the_same_cells():
         "| --- |" + " ---: |" * 8,
         "| " + " | ".join(vae) + " |",
     ]
-    alone = RESULTS | {"settings": {"methods": ["vae"], "seeds": [0], "budget": ["epochs", 3]}, "rows": RESULTS["rows"][:1]}
+    alone = RESULTS | {
+        "settings": {"methods": ["vae"], "seeds": [0], "budget": ["epochs", 3]},
+        "rows": RESULTS["rows"][:1],
+    }
     assert cells(alone)[1][1] == "10.00"
 
 

@@ -391,8 +391,8 @@ def test_settings_are_what_the_command_line_has_flags_for(capsys):
     [
         {"methods": "vae"}, {"seeds": 3}, {"methods": []}, {"methods": ["vae", "vae"]}, {"seeds": [0, 0]}, {"seeds": [-1]},
         {"seeds": [0.5]}, {"dtype": "float16"}, {"train_examples": 0}, {"train_examples": 1.5}, {"hidden": 200},
-        *({name: value} for name in (
-            "epochs", "iterations", "batch", "test_examples", "iw_samples", "gap_examples", "samples"
+        {"epochs": 0}, *({name: value} for name in (
+            "iterations", "batch", "test_examples", "iw_samples", "gap_examples", "samples"
         ) for value in (0, 1.5)),
     ],
     ids=str,
