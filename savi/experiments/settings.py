@@ -34,7 +34,7 @@ class Settings:
         metavar="METHOD",
     )
     budget: tuple = _setting(
-        ("seconds", 6.0),
+        ("seconds", 5.0),
         "what each method may use: processor seconds of its own training steps (seconds N), or passes over the training "
         "examples (epochs N)",
         nargs=2,
