@@ -79,7 +79,7 @@ def _add_compare(commands):
         "compare",
         help="train methods side by side on the same data, and show them in a table and a picture",
         description="Train inference methods with the same decoder, data order and budget; print a table, and "
-        "write results.json, results.csv, compare.png and, for images, reconstructions.png. All values are nats per "
+        "write results.json, results.csv, compare.png and the task's own picture, where it has one. All values are nats per "
         "example; lower -ELBO is better. Ctrl-C leaves checkpoints; --resume goes on.",
         formatter_class=Defaults,
     )

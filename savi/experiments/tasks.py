@@ -168,8 +168,10 @@ def _listed(value):
 
 
 def mlp_encoders(inputs):
-    """{word: encoder} of examples that are vectors: an MLP with the decoder's layers in reverse, or one with highways."""
-    return {word: _encoder(net, inputs) for word, net in (("mlp", MLP), ("highway", HighwayMLP))}
+    """{word: encoder} of examples that are vectors: an MLP with the decoder's layers in reverse, one with highways, or one
+    affine layer, which overfits few examples the least."""
+    words = {word: _encoder(net, inputs) for word, net in (("mlp", MLP), ("highway", HighwayMLP))}
+    return words | {"linear": lambda s, outputs: MLP([inputs, outputs])}
 
 
 def _encoder(net, inputs):

@@ -311,7 +311,7 @@ class Objective:
         raise NotImplementedError
 
     def parts(self, lam, noise):
-        """(-E_q[log p(x|z)], KL), each (B,).  "parts" """
+        """(-E_q[log p(x|z)], KL), each (B,).  "parts"; a loss that is known as a whole alone may say (f, NaN) instead."""
         raise self.model.missing("parts", "the split of the bound")
 
     def log_weights(self, lam, noise):

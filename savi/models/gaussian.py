@@ -78,6 +78,11 @@ class DiagonalGaussian:
         return -0.5 * (LOG_2PI + split(lam)[1] + noise**2).sum(axis=-1)
 
     @staticmethod
+    def between(lam, target):
+        """KL(q(z; lam) || q(z; target)) (B,) and its gradient with respect to lam (B, 2D), target held fixed.  [E3]"""
+        return AnalyticKL.value(lam, target), AnalyticKL.gradient(lam, target)
+
+    @staticmethod
     def reference_sample(lam, noise):
         """z (S, B, D) in autograd.numpy."""
         import autograd.numpy as anp

@@ -77,7 +77,7 @@ class LatentGaussianModel(Model):
             raise self.missing("posterior_kl", "VAE+SVI+KL")
         if lam.shape != target.shape:
             raise InputError(f"lam has shape {lam.shape} and its target {target.shape}; expected the same")
-        return AnalyticKL.value(lam, target), AnalyticKL.gradient(lam, target)
+        return self.kl.between(lam, target)
 
 
 class Evaluation:

@@ -342,8 +342,8 @@ def test_what_a_tasks_functions_give_is_looked_at(tmp_path, change, words):
     [
         (REALS, "iterative:data", "the 'data' of an iterative model is not for points near a plane; expected gradient"),
         (TOKENS, "sa-vae:highway", "is not for words of seven letters, of any length; expected lstm"),
-        (COUNTS, "vae:lstm", "expected highway, mlp"),
-        (COUNTS, "vae:deep", "the 'deep' of method vae:deep is unknown; expected highway, mlp"),
+        (COUNTS, "vae:lstm", "expected highway, linear, mlp"),
+        (COUNTS, "vae:deep", "the 'deep' of method vae:deep is unknown; expected highway, linear, mlp"),
         (COUNTS, "vae:mlp+highway", "one behind the colon"),
     ],
 )
@@ -404,3 +404,8 @@ def test_settings_refuse_what_is_no_list_or_says_nothing(change):
 
 def test_no_inner_clip_is_none():
     assert Settings(inner_clip=0).inner_clip is None and Settings().inner_clip == 5.0
+
+
+def test_a_linear_encoder_is_one_affine_layer():
+    settings = settings_of(COUNTS, {"latent": 3, "hidden": [6]})
+    assert repr(mlp_encoders(9)["linear"](settings, 6)) == "MLP([9, 6], 'tanh')"
