@@ -47,7 +47,7 @@ def _encoder_words(task):
 WORDS = {  # what may stand behind a colon with a task, joined by "+"
     **dict.fromkeys(("vae", "vae-then-svi", "vae+svi", "vae+svi+kl", "sa-vae"), _encoder_words),
     "svi": lambda task: (),
-    "iterative": lambda task: (*ENCODINGS, "residual", "learned"),
+    "iterative": lambda task: (*ENCODINGS, "residual", "learned", "encoder", "every"),
     "em": lambda task: tuple(OPTIMIZERS),
 }
 
@@ -72,8 +72,11 @@ def _iterative(model, task, s, words):
     for word in encoded:
         fits = ", ".join(task.encodings)
         expect(f"the {word!r} of an iterative model", f"not for {task.about}", word in task.encodings, fits)
-    start = "learned" if "learned" in words else "prior"
-    return Iterative(net, encodings, s.iterations, s.samples, update, start)
+    starts = [word for word in words if word in ("learned", "encoder")]
+    expect("the start of an iterative model", " and ".join(starts), len(starts) <= 1, "one")
+    start = _encoder(model, task, s, ()) if "encoder" in starts else "".join(starts) or "prior"
+    theta_at = "every" if "every" in words else "last"
+    return Iterative(net, encodings, s.iterations, s.samples, update, start, theta_at)
 
 
 def _em(s, words):

@@ -219,6 +219,7 @@ SETTINGS = settings_of(TASKS["glyphs"], {"latent": 2, "hidden": [6, 6], "iterati
         ("iterative:gradient", "encodings=(Gradient(0.1, 1e-05),)"),
         ("iterative:error+data", "encodings=(Error(), Data())"),
         ("iterative:error+residual+learned", "update=Residual(), start='learned'"),
+        ("iterative:gradient+encoder+every", "start=MLP([784, 6, 6, 4], 'tanh'), theta_at='every'"),
         ("em", "VariationalEM(optimizer=Adam("),
         ("em:momentum", "VariationalEM(optimizer=Momentum("),
         ("vae:highway", "encoder=HighwayMLP([784, 6, 6, 4]"),
@@ -242,6 +243,7 @@ def test_words_behind_a_colon_choose_a_methods_parts(name, expected):
         ("em:newton", "expected sgd, momentum, rmsprop, adam"),
         ("vae:deep", "expected highway"),
         ("svi:fast", "expected no colon"),
+        ("iterative:learned+encoder", "the start of an iterative model is learned and encoder; expected one"),
         ("pixelcnn", "method is 'pixelcnn'"),
     ],
 )
