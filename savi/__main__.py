@@ -72,7 +72,7 @@ def _add_check(commands):
 
 def _add_compare(commands):
     from .experiments.catalogue import TASKS
-    from .experiments.compare import METHODS, WORDS
+    from .experiments.methods import METHODS, WORDS
     from .experiments.settings import add_flags
 
     c = commands.add_parser(

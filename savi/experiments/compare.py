@@ -3,7 +3,8 @@
 `compare` gives each method the same budget (budget.py), trains it for each seed (checkpoints in OUT/METHOD-seedN/), measures
 it on the test examples, and writes OUT/results.json, results.csv, compare.png and the picture of the task, where it has
 one. Every run has one thread, and as many run at a time as there are cores. A finished run is kept in its folder, so a job
-that was stopped goes on where it was. All that depends on the kind of data is the task's (tasks.py).
+that was stopped goes on where it was. What depends on the kind of data is the task's (tasks.py), what depends on a method's
+name is in methods.py.
 """
 
 import functools
@@ -14,92 +15,17 @@ import os
 import numpy as np
 
 from ..engine.files import InputError, expect, reading, replacing, running
-from ..inference.amortized import VAE
-from ..inference.iterative import ENCODINGS, Gated, Iterative, Residual, network
-from ..inference.optimizers import OPTIMIZERS
-from ..inference.semi_amortized import SAVAE, VAESVI
-from ..inference.svi import SVI, VariationalEM
 from .budget import costs, epochs_of, judged_at
-from .catalogue import TASKS, find
+from .catalogue import find
 from .evaluation import along, evaluate, infer
+from .methods import build
 from .parallel import cores, run_all
 from .settings import settings_of
 from .tables import csv, differences, table
 from .training import fit
 
-METHODS = {  # name: a function of the model, the task, the settings and the words behind a colon
-    "vae": lambda model, task, s, words: VAE(_encoder(model, task, s, words), 0, *_inner(s)),
-    "vae-then-svi": lambda model, task, s, words: VAE(_encoder(model, task, s, words), s.steps, *_inner(s)),
-    "svi": lambda model, task, s, words: SVI(s.steps, *_inner(s)),
-    "vae+svi": lambda model, task, s, words: VAESVI(_encoder(model, task, s, words), s.steps, *_inner(s)),
-    "vae+svi+kl": lambda model, task, s, words: VAESVI(_encoder(model, task, s, words), s.steps, *_inner(s), kl=True),
-    "sa-vae": lambda model, task, s, words: SAVAE(_encoder(model, task, s, words), s.steps, *_inner(s)),
-    "iterative": lambda model, task, s, words: _iterative(model, task, s, words),
-    "em": lambda model, task, s, words: _em(s, words),
-}
-
-
-def _encoder_words(task):
-    default, *others = task.encoders
-    return (*others, default)
-
-
-WORDS = {  # what may stand behind a colon with a task, joined by "+"
-    **dict.fromkeys(("vae", "vae-then-svi", "vae+svi", "vae+svi+kl", "sa-vae"), _encoder_words),
-    "svi": lambda task: (),
-    "iterative": lambda task: (*ENCODINGS, "residual", "learned", "encoder", "every"),
-    "em": lambda task: tuple(OPTIMIZERS),
-}
-
 REFINEMENT = (0, 1, 2, 5, 10, 20, 40)  # numbers of test-time steps in the right-hand picture
 SHOWN = 8  # examples in the task's own picture
-
-
-def _inner(s):
-    return s.step_size, s.momentum, s.inner_clip, s.samples
-
-
-def _encoder(model, task, s, words):
-    expect("the encoder of a method", "+".join(words), len(words) <= 1, "one behind the colon")
-    return task.encoder(s, model.lam_size, *words)
-
-
-def _iterative(model, task, s, words):
-    encoded = [word for word in words if word in ENCODINGS] or task.default_encodings
-    encodings = [ENCODINGS[word]() for word in encoded]
-    update = Residual() if "residual" in words else Gated()
-    net = network(model, encodings, s.hidden, update, s.activation)
-    for word in encoded:
-        fits = ", ".join(task.encodings)
-        expect(f"the {word!r} of an iterative model", f"not for {task.about}", word in task.encodings, fits)
-    starts = [word for word in words if word in ("learned", "encoder")]
-    expect("the start of an iterative model", " and ".join(starts), len(starts) <= 1, "one")
-    start = _encoder(model, task, s, ()) if "encoder" in starts else "".join(starts) or "prior"
-    theta_at = "every" if "every" in words else "last"
-    return Iterative(net, encodings, s.iterations, s.samples, update, start, theta_at)
-
-
-def _em(s, words):
-    expect("method", f"em:{'+'.join(words)}", len(words) <= 1, "one optimizer behind the colon")
-    return VariationalEM(OPTIMIZERS[words[0] if words else "adam"](s.step_size), s.steps, s.samples)
-
-
-def build(name, task, settings):
-    """(model, method) for a name in METHODS, by the task and the settings; behind a colon, words: "iterative:error+data".
-
-    Raises InputError on a name, a word or a size that it does not know.
-    """
-    base, colon, options = name.partition(":")
-    words = options.split("+") if colon else []
-    if base not in METHODS:
-        raise InputError(f"method is {name!r}; expected one of {', '.join(METHODS)}")
-    allowed = WORDS[base](task)
-    for word in words:
-        elsewhere = any(word in WORDS[base](other) for other in TASKS.values())
-        why = f"not for {task.about}" if elsewhere else "unknown"
-        expect(f"the {word!r} of method {name}", why, word in allowed, ", ".join(allowed) or "no colon")
-    model = task.model(settings)
-    return model, METHODS[base](model, task, settings, words)
 
 
 def compare(task, out, resume=False, progress=None, say=print, jobs=None, **changes):

@@ -7,11 +7,13 @@ import sys
 import numpy as np
 import pytest
 
+import savi
 from savi import data
 from savi.__main__ import main
 from savi.data import Dataset, synthetic
 from savi.experiments import compare
 from savi.experiments.catalogue import TASKS
+from savi.experiments.methods import build
 from savi.experiments.settings import Settings, settings_of
 
 SMALL = {
@@ -78,7 +80,7 @@ def test_every_method_gets_a_row_with_every_column_and_all_files_are_written(who
 
 
 def test_an_interrupted_comparison_resumes_to_the_same_numbers(whole, tmp_path, monkeypatch):
-    out, calls, gradient = tmp_path / "out", [0], compare.SAVAE.gradient
+    out, calls, gradient = tmp_path / "out", [0], savi.SAVAE.gradient
 
     def interrupted(self, *arguments, **options):
         calls[0] += 1
@@ -86,12 +88,12 @@ def test_an_interrupted_comparison_resumes_to_the_same_numbers(whole, tmp_path, 
             raise KeyboardInterrupt
         return gradient(self, *arguments, **options)
 
-    monkeypatch.setattr(compare.SAVAE, "gradient", interrupted)
+    monkeypatch.setattr(savi.SAVAE, "gradient", interrupted)
     assert run("--out", out, "--seeds", 0, 1) == 130
     assert (out / "sa-vae-seed0" / "last.npz").exists()
     assert run("--out", out, "--seeds", 0, 1, "--resume") == 0
     if not (whole / "results.json").exists():
-        monkeypatch.setattr(compare.SAVAE, "gradient", gradient)
+        monkeypatch.setattr(savi.SAVAE, "gradient", gradient)
         run("--out", whole, "--seeds", 0, 1)
     assert without_times(results(out)["rows"]) == without_times(results(whole)["rows"])
 
@@ -226,7 +228,7 @@ SETTINGS = settings_of(TASKS["glyphs"], {"latent": 2, "hidden": [6, 6], "iterati
     ],
 )
 def test_words_behind_a_colon_choose_a_methods_parts(name, expected):
-    model, method = compare.build(name, TASKS["glyphs"], SETTINGS)
+    model, method = build(name, TASKS["glyphs"], SETTINGS)
     assert expected in repr(method)
     x = np.zeros((2, 784), np.float32)
     theta, phi = (thing.init(np.random.default_rng(0), np.float32) for thing in (model, method))
@@ -300,7 +302,7 @@ STEPS = {"samples": 2, "step_size": 0.03, "momentum": 0.25, "clip": 7.0}
     ],
 )  # fmt: skip
 def test_the_settings_reach_every_method(name, expected):
-    model, method = compare.build(name, TASKS["glyphs"], settings_of(TASKS["glyphs"], CHANGES))
+    model, method = build(name, TASKS["glyphs"], settings_of(TASKS["glyphs"], CHANGES))
     assert repr(model.decoder) == "MLPDecoder(MLP([3, 8, 6, 784], 'elu'), Bernoulli())" and model.latent_dim == 3
     found = {key: value if value == expected.get(key) else repr(value) for key, value in method.settings().items()}
     assert {key: found.get(key) for key in expected} == expected
@@ -308,7 +310,7 @@ def test_the_settings_reach_every_method(name, expected):
 
 def test_the_settings_reach_an_iterative_model():
     settings = settings_of(TASKS["glyphs"], CHANGES | {"hidden": [8, 8]})
-    _, method = compare.build("iterative", TASKS["glyphs"], settings)
+    _, method = build("iterative", TASKS["glyphs"], settings)
     expected = "Iterative(steps=4, samples=2, net=HighwayMLP([802, 8, 8, 12], 'elu'), encodings=(Gradient(0.1, 1e-05), Data()), "
     assert repr(method) == expected + "update=Gated(), start='prior', theta_at='last')"
 

@@ -1,0 +1,80 @@
+"""The methods of a comparison by their names: "sa-vae", or with words behind a colon that choose their parts."""
+
+from ..engine.files import InputError, expect
+from ..inference.amortized import VAE
+from ..inference.iterative import ENCODINGS, Gated, Iterative, Residual, network
+from ..inference.optimizers import OPTIMIZERS
+from ..inference.semi_amortized import SAVAE, VAESVI
+from ..inference.svi import SVI, VariationalEM
+from .catalogue import TASKS
+
+METHODS = {  # name: a function of the model, the task, the settings and the words behind a colon
+    "vae": lambda model, task, s, words: VAE(_encoder(model, task, s, words), 0, *_inner(s)),
+    "vae-then-svi": lambda model, task, s, words: VAE(_encoder(model, task, s, words), s.steps, *_inner(s)),
+    "svi": lambda model, task, s, words: SVI(s.steps, *_inner(s)),
+    "vae+svi": lambda model, task, s, words: VAESVI(_encoder(model, task, s, words), s.steps, *_inner(s)),
+    "vae+svi+kl": lambda model, task, s, words: VAESVI(_encoder(model, task, s, words), s.steps, *_inner(s), kl=True),
+    "sa-vae": lambda model, task, s, words: SAVAE(_encoder(model, task, s, words), s.steps, *_inner(s)),
+    "iterative": lambda model, task, s, words: _iterative(model, task, s, words),
+    "em": lambda model, task, s, words: _em(s, words),
+}
+
+
+def _encoder_words(task):
+    default, *others = task.encoders
+    return (*others, default)
+
+
+WORDS = {  # what may stand behind a colon with a task, joined by "+"
+    **dict.fromkeys(("vae", "vae-then-svi", "vae+svi", "vae+svi+kl", "sa-vae"), _encoder_words),
+    "svi": lambda task: (),
+    "iterative": lambda task: (*ENCODINGS, "residual", "learned", "encoder", "every"),
+    "em": lambda task: tuple(OPTIMIZERS),
+}
+
+
+def _inner(s):
+    return s.step_size, s.momentum, s.inner_clip, s.samples
+
+
+def _encoder(model, task, s, words):
+    expect("the encoder of a method", "+".join(words), len(words) <= 1, "one behind the colon")
+    return task.encoder(s, model.lam_size, *words)
+
+
+def _iterative(model, task, s, words):
+    encoded = [word for word in words if word in ENCODINGS] or task.default_encodings
+    encodings = [ENCODINGS[word]() for word in encoded]
+    update = Residual() if "residual" in words else Gated()
+    net = network(model, encodings, s.hidden, update, s.activation)
+    for word in encoded:
+        fits = ", ".join(task.encodings)
+        expect(f"the {word!r} of an iterative model", f"not for {task.about}", word in task.encodings, fits)
+    starts = [word for word in words if word in ("learned", "encoder")]
+    expect("the start of an iterative model", " and ".join(starts), len(starts) <= 1, "one")
+    start = _encoder(model, task, s, ()) if "encoder" in starts else "".join(starts) or "prior"
+    theta_at = "every" if "every" in words else "last"
+    return Iterative(net, encodings, s.iterations, s.samples, update, start, theta_at)
+
+
+def _em(s, words):
+    expect("method", f"em:{'+'.join(words)}", len(words) <= 1, "one optimizer behind the colon")
+    return VariationalEM(OPTIMIZERS[words[0] if words else "adam"](s.step_size), s.steps, s.samples)
+
+
+def build(name, task, settings):
+    """(model, method) for a name in METHODS, by the task and the settings; behind a colon, words: "iterative:error+data".
+
+    Raises InputError on a name, a word or a size that it does not know.
+    """
+    base, colon, options = name.partition(":")
+    words = options.split("+") if colon else []
+    if base not in METHODS:
+        raise InputError(f"method is {name!r}; expected one of {', '.join(METHODS)}")
+    allowed = WORDS[base](task)
+    for word in words:
+        elsewhere = any(word in WORDS[base](other) for other in TASKS.values())
+        why = f"not for {task.about}" if elsewhere else "unknown"
+        expect(f"the {word!r} of method {name}", why, word in allowed, ", ".join(allowed) or "no colon")
+    model = task.model(settings)
+    return model, METHODS[base](model, task, settings, words)
