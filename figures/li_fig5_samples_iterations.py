@@ -8,6 +8,7 @@
 (b) 2, 5, 10 and 16 iterations for each encoding, one sample. Mean and range of three seeds; test -ELBO in nats with 100
 samples, on the images that the models did not choose their best epoch by. At CPU scale: decoder 16-64-64-784, 2000
 training images of MNIST, 15 epochs: the source has 64-512-512-784, all images and 1500 epochs.
+Everybody trains for equal epochs, not equal seconds, with one learning rate, untuned.
 """
 
 import pathlib

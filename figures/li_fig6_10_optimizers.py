@@ -7,7 +7,8 @@
 Two models, decoder 64-256-256-784 (ELU, Bernoulli; the source has 512) on MNIST, trained with an iterative inference
 model that encodes gradients, or gradients and data, 16 iterations. On the same test images, all from the prior: the
 mean -ELBO against iterations and against seconds for the iterative model and for SGD, momentum, RMSProp and Adam,
-each at the step size of the source's grid whose -ELBO after 300 iterations is lowest on validation images.
+each at the step size of the source's grid whose -ELBO after 300 iterations is lowest on validation images:
+for fewer iterations another one may be better. One seed. No optimizer starts from a VAE's guess.
 Everybody's gradients have the same number of noise samples. Seconds are those of inference alone, batch of 100
 images, the methods taking turns; medians.
 """

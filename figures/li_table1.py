@@ -8,7 +8,8 @@ Decoder 64-256-256-784 (the source: 512) and symmetric inference networks with h
 encodes errors and data, 5 iterations. All train with 5 noise samples. -log p(x) by 5000 importance samples from each
 method's own posterior, on test images; mean and standard deviation over the seeds, nats. Where only MNIST's 10k test
 file is present, it is split 8000/1000/1000. The VAE has a second row with as many seconds of training as the
-iterative model. Right: the norm of the gradient of mu and the -ELBO relative to that after one iteration, over test-
+iterative model. Nothing is
+tuned per method. Right: the norm of the gradient of mu and the -ELBO relative to that after one iteration, over test-
 time iterations.
 """
 

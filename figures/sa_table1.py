@@ -6,7 +6,8 @@
 
 z in two dimensions, 1000 tokens, five a sequence; 5000 training sequences (savi/data/synthetic.py). Bounds are exact: E_q by
 Gauss and Hermite's rule, log p(x) on a grid, the approximation gap from the best diagonal Gaussian of each example. Step
-sizes of test-time SVI are chosen on validation sequences. A run that was stopped goes on from its JSON.
+sizes of test-time SVI are chosen on validation sequences, from a grid whose smallest wins for VAE+SVI and which lacks
+SA-VAE's own; SA-VAE's are not tuned. Methods have equal epochs, not equal seconds. A run that was stopped goes on from its JSON.
 """
 
 import json

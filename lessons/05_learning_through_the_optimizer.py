@@ -268,9 +268,10 @@ right.legend(frameon=False)
 plots.save(fig, PICTURES / "05_directions.png")
 
 # %% [markdown]
-# At K = 1 it hardly matters which of them trains the encoder. With every further step the loss at $\lambda_0$ says less about
-# the loss at $\lambda_K$. All four are directions downhill here; SA-VAE's is the steepest by construction, and it stays the
-# lowest on the way. Whether that makes a better model in the end is another question: lesson 7 trains all but the first-order one.
+# On this one trained model and batch the four nearly agree at K = 1, and the directions from the loss at $\lambda_0$ turn away
+# with every further step. All four lead downhill; SA-VAE's is the steepest by construction, and it stays the lowest on the way,
+# on the images and the noise that it was computed from. That is a statement about one gradient. Whether it makes a better
+# model, for what it costs, is another question: lessons 7 and 10 find that it need not.
 #
 # ## What to try next
 #
