@@ -337,3 +337,10 @@ def test_the_picture_shows_the_first_test_examples(tmp_path, monkeypatch):
     drawn = TASKS["glyphs"].draw(found).axes
     assert len(drawn) == 2 * compare.SHOWN and {ax.images[0].get_clim() for ax in drawn} == {(0, 100)}
     np.testing.assert_array_equal(drawn[1].images[0].get_array().ravel(), shown[1])
+
+
+def test_a_comparison_that_goes_on_with_its_second_seed_alone_has_its_picture(tmp_path):
+    out = tmp_path / "out"
+    assert run("--out", out, "--methods", "vae", "--epochs", 1, "--seeds", 0, 1) == 0
+    assert run("--out", out, "--methods", "vae", "--epochs", 1, "--seeds", 1, "--resume") == 0
+    assert [row["seed"] for row in results(out)["rows"]] == [1]
