@@ -6,7 +6,7 @@ a reader sees the old file or the new one, never half of either.
 
 import contextlib
 import os
-import tempfile
+import secrets
 import traceback
 
 
@@ -40,16 +40,9 @@ def replacing(path):
 
     Missing folders are made. Raises InputError when the folder cannot be written.
     """
-    folder = os.path.dirname(os.path.abspath(path))
-    try:
-        os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=os.path.basename(path) + ".", suffix=".part")
-    except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; expected a folder you may write to"
-        ) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
+    temporary = f"{os.path.abspath(path)}.{secrets.token_hex(4)}.part"
+    try:  # from before the file is there, so that an interrupt never leaves it
+        with _created(temporary, path) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -71,15 +64,19 @@ def reading(path, expected):
         raise InputError(f"cannot read {path} ({error or type(error).__name__}); expected {expected}") from error
 
 
+def _created(temporary, path):
+    """A new file under the temporary name, and the folders that it needs."""
+    try:
+        os.makedirs(os.path.dirname(temporary), exist_ok=True)
+        return open(temporary, "xb")
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; expected a folder you may write to"
+        ) from error
+
+
 def _rename(temporary, path):
     try:
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

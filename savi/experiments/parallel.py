@@ -29,7 +29,8 @@ def run_all(function, items, jobs):
             yield from (function(*item) for item in items)
         return
     with ProcessPoolExecutor(min(jobs, len(items)), multiprocessing.get_context("spawn"), _begin) as pool:
-        futures = [pool.submit(_run, function, item) for item in items]
+        with _held_back():  # a process that begins is not interrupted in its imports
+            futures = [pool.submit(_run, function, item) for item in items]
         try:
             for future in futures:
                 yield future.result()
@@ -41,14 +42,35 @@ def run_all(function, items, jobs):
             raise  # leaving the block waits for what still saves
 
 
+@contextlib.contextmanager
+def _held_back():
+    """A block that Ctrl-C does not interrupt, nor the processes that begin in it: it comes when the block ends."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
 def _begin():
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that waits for work has nothing to save
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threads.use(1)
 
 
 def _run(function, item):
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _stop)
     try:
         return function(*item)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _stop(*_):
+    """Ctrl-C, once: a terminal sends it to every process, the first one sends it again, and what saves is not stopped."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt

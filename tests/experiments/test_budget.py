@@ -177,6 +177,22 @@ def test_ctrl_c_leaves_checkpoints_from_which_the_same_numbers_come(beans, tmp_p
     assert started.exists() and not list((tmp_path / "out").rglob("*.part"))
 
 
+def interrupted_twice(_):
+    """What a run returns that is interrupted, and again while it saves."""
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+    except KeyboardInterrupt:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        return "saved"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_a_run_that_saves_is_not_interrupted_again():
+    assert list(parallel.run_all(interrupted_twice, [(0,), (1,)], 2)) == ["saved", "saved"]
+
+
 # --- what a difference is worth -------------------------------------------------------------------------------------------
 
 
