@@ -10,6 +10,8 @@
 optimizer in its place (VariationalEM, the opponent of iterative inference).
 """
 
+import copy
+
 import numpy as np
 
 from ..engine.files import InputError, expect
@@ -77,6 +79,15 @@ class AscentMethod(InferenceMethod):
 
     def settings(self):
         return super().settings() | {"step_size": self.step_size, "momentum": self.momentum, "clip": self.clip}
+
+    def with_inner(self, **inner):
+        """This method with another step_size, momentum or clip; phi and everything else are shared."""
+        other = copy.copy(self)
+        AscentMethod.__init__(
+            other, self.steps, **{"step_size": self.step_size, "momentum": self.momentum, "clip": self.clip, **inner},
+            samples=self.samples,
+        )  # fmt: skip
+        return other
 
     def walk(self, f, phi, lam, noise):
         return ascent(f, lam, noise, *self.inner(lam))
