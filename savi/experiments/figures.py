@@ -7,6 +7,7 @@ import os
 import pathlib
 import sys
 import tempfile
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,6 +53,25 @@ def script(path, compute, draw, report=None):
     plots.save(draw(results), options.out + ".png")
     if report:
         print(report(results))
+
+
+class Claim(NamedTuple):
+    """One claim of a source and what was measured of it: a row of lessons/book/claims.md, as text in Markdown.
+
+    source: the table or figure; claim: what it says, with its numbers; scale: ours beside the source's; epochs, seconds: our
+    numbers with seeds and spread at equal epochs and at equal seconds ("" where there is no such comparison); verdict: one of
+    VERDICTS, computed from the numbers. A figure's script has them as claims(results) -> [Claim, ...].
+    """
+
+    source: str
+    claim: str
+    scale: str
+    epochs: str
+    seconds: str
+    verdict: str
+
+
+VERDICTS = ("holds", "weaker", "not told apart", "not at this scale", "refuted")
 
 
 def lesson():
