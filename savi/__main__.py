@@ -72,7 +72,7 @@ def _add_check(commands):
 
 def _add_compare(commands):
     from .experiments.catalogue import TASKS
-    from .experiments.methods import METHODS, WORDS
+    from .experiments.methods import METHODS, STEP_SIZES, WORDS
     from .experiments.settings import add_flags
 
     c = commands.add_parser(
@@ -85,8 +85,9 @@ def _add_compare(commands):
     )
     first = next(iter(TASKS.values()))
     words = (f"{name}:{'+'.join(WORDS[name](first))}" for name in ("vae", "iterative", "em"))
+    steps = ", ".join(f"{name} {size:g}" for name, size in STEP_SIZES.items())
     tasks = (f"{task.name} ({task.about})" for task in TASKS.values())
-    add_flags(c, tasks=", ".join(tasks), methods=", ".join(METHODS), words="; ".join(words))
+    add_flags(c, tasks=", ".join(tasks), methods=", ".join(METHODS), words="; ".join(words), steps=steps)
     c.add_argument("--out", help="folder for the results (default: runs/compare, or the next free runs/compare-N)")
     c.add_argument("--resume", action="store_true", help="go on with the comparison in --out (default: the latest)")
     c.add_argument("--jobs", help="runs at a time, each in a process of its own (default: the cores)", type=int)

@@ -21,11 +21,12 @@ from .evaluation import along, evaluate, infer
 from .methods import build
 from .parallel import cores, run_all
 from .settings import settings_of
-from .tables import csv, differences, table
+from .tables import csv, differences, table, tuned
 from .training import fit
+from .tuning import at_test, in_training
 
 REFINEMENT = (0, 1, 2, 5, 10, 20, 40)  # numbers of test-time steps in the right-hand picture
-SHOWN = 8  # examples in the task's own picture
+SHOWN, TUNED_ON = 8, 100  # examples in the task's own picture, and those that choose the inner step of the test time
 
 
 def compare(task, out, resume=False, progress=None, say=print, jobs=None, **changes):
@@ -48,12 +49,14 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
     here = jobs == 1 or len(runs) == 1
     shared = (task, loaded) if here else (named, None)
     results["epochs"] = epochs = _plan(shared, 1 if here else jobs, examples, settings, out, resume)
+    results["tuning"] = tuning = _tuning(shared, jobs, epochs, settings, out, resume)
     results["baseline"] = _baseline(task, examples, x_test, settings)
     amount = f"{settings.budget[1]:g} {'processor seconds' if settings.budget[0] == 'seconds' else 'epochs'} a method"
     say(f"{examples.name}: {len(examples.train)} for training, {len(x_test)} for testing, {amount}")
     width, at = max(12, *map(len, settings.methods)), judged_at(epochs)
     shared = *shared, progress if here else False, settings, out, resume
-    items = [(name, seed, epochs[name], at[name], *shared) for seed, name in runs]
+    inner = {name: tuning[name]["choice"] if name in tuning else {} for name in settings.methods}
+    items = [(name, seed, epochs[name], at[name], inner[name], *shared) for seed, name in runs]
     for (seed, name), (row, curve) in zip(runs, run_all(_run, items, jobs)):
         results["rows"].append(row)
         results["curves"].append(curve)
@@ -62,7 +65,7 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
         )
         _write(os.path.join(out, "results.json"), json.dumps(results))
     _save(results, task, out)
-    say("\n" + table(results, task.measures) + "\n\n" + differences(results))
+    say("\n" + table(results, task.measures) + "\n\n" + differences(results) + "\n\n" + tuned(results))
     return results
 
 
@@ -74,12 +77,18 @@ def _examples(task, settings):
     return examples, _test_set(examples, settings)
 
 
+def _kept(path, resume, expected):
+    """{method: what was written for it} in a file of a comparison that goes on; there more methods may be added."""
+    if not (resume and os.path.exists(path)):
+        return {}
+    with reading(path, expected), open(path) as file:
+        return dict(json.load(file))
+
+
 def _plan(shared, jobs, examples, settings, out, resume):
-    """{method: epochs}, from OUT/plan.json where a comparison goes on; there more methods may be added."""
-    path, plan = os.path.join(out, "plan.json"), {}
-    if resume and os.path.exists(path):
-        with reading(path, "the plan that this comparison began with"), open(path) as file:
-            plan = {name: float(number) for name, number in json.load(file).items()}
+    """{method: epochs}, from OUT/plan.json where a comparison goes on."""
+    path = os.path.join(out, "plan.json")
+    plan = _kept(path, resume, "the plan that this comparison began with")
     missing = [name for name in settings.methods if name not in plan]
     if settings.budget[0] == "epochs":
         plan |= dict.fromkeys(missing, settings.budget[1])
@@ -94,6 +103,37 @@ def _costs(names, task, loaded, settings):
     """{method: processor seconds of a training step} in this process."""
     examples, _ = loaded or _examples_of(task, settings)
     return costs({name: build(name, find(task), settings) for name in names}, examples, settings)
+
+
+def _tuning(shared, jobs, epochs, settings, out, resume):
+    """{method: {"choice": its inner step in training, "curve": the search}} of those that are tuned, from OUT/tuning.json."""
+    path = os.path.join(out, "tuning.json")
+    kept = _kept(path, resume, "the inner steps that this comparison chose")
+    if settings.tune != "all":
+        return {}
+    items = [(name, epochs[name] / 2, *shared, settings) for name in settings.methods if name not in kept]
+    for (name, *_), found in zip(items, run_all(_tune, items, jobs)):
+        if found:
+            kept[name] = found
+            _write(path, json.dumps(kept))
+    return kept
+
+
+def _tune(name, epochs, task, loaded, settings):
+    """The inner step that a method is trained with, or None where its training has none, in runs of so many epochs."""
+    examples, _ = loaded or _examples_of(task, settings)
+    model, method = build(name, find(task), settings)
+    if not (method.training_steps and method.inner_settings):
+        return None
+    expect("the data to tune on", f"no validation examples in {examples.name!r}", len(examples.valid), "some")
+    method, curve = in_training(model, method, examples, epochs, **_training(settings))
+    return {"choice": method.inner_settings, "curve": curve}
+
+
+def _training(settings):
+    """The settings of `fit` that all runs share."""
+    names = ("batch", "learning_rate", "warmup_epochs", "dtype")
+    return {name: getattr(settings, name) for name in names} | {"progress": False}
 
 
 def _baseline(task, examples, x_test, settings):
@@ -125,7 +165,11 @@ def _test_set(examples, settings):
     """The first test examples in a fixed random order, prepared once: the same for every method and seed."""
     rng = np.random.default_rng(0)
     test = np.asarray(examples.test)
-    x = test[rng.permutation(len(test))[: settings.test_examples]]
+    return _prepared(examples, test[rng.permutation(len(test))[: settings.test_examples]], rng, settings)
+
+
+def _prepared(examples, x, rng, settings):
+    """Examples x as the model sees them."""
     with running(f"prepare(x, rng) of the data {examples.name!r}"):
         prepared = examples.prepare(x, rng).astype(settings.dtype)
     expect(
@@ -140,7 +184,7 @@ def _examples_of(named, settings):
     return _examples(find(named), settings)
 
 
-def _run(name, seed, epochs, judge_at, task, loaded, progress, settings, out, resume):
+def _run(name, seed, epochs, judge_at, inner, task, loaded, progress, settings, out, resume):
     """One method and seed: (row of the table, curves of the picture), taken from the run's folder when it is there."""
     folder = os.path.join(out, f"{name.replace(':', '-')}-seed{seed}")
     finished = os.path.join(folder, "result.json")
@@ -150,11 +194,14 @@ def _run(name, seed, epochs, judge_at, task, loaded, progress, settings, out, re
     examples, x_test = loaded or _examples_of(task, settings)
     task = find(task)
     model, method = build(name, task, settings)
-    result = fit(
-        model, method, examples, epochs, seed, out=folder, resume=resume, progress=progress, batch=settings.batch,
-        learning_rate=settings.learning_rate, warmup_epochs=settings.warmup_epochs, dtype=settings.dtype,
-        monitor={"test": examples.test[: len(x_test)]}, judge_at=judge_at,
-    )  # fmt: skip
+    method = method.with_inner(**inner)
+    monitor = {"test": examples.test[: len(x_test)]}
+    flags = _training(settings) | {"progress": progress, "monitor": monitor, "judge_at": judge_at}
+    result = fit(model, method, examples, epochs, seed, out=folder, resume=resume, **flags)
+    trained_with, searched = method.inner_settings, []
+    if settings.tune != "none" and trained_with and len(examples.valid):
+        valid = _prepared(examples, np.asarray(examples.valid)[:TUNED_ON], np.random.default_rng(0), settings)
+        method, searched = at_test(model, method, result.theta, result.phi, valid)
     trained = model, method, result.theta, result.phi
     samples = {"iw_samples": settings.iw_samples, "gap_examples": settings.gap_examples}
     summary = evaluate(*trained, x_test, _rng(seed, 1), **samples, measures=task.measures)
@@ -162,6 +209,7 @@ def _run(name, seed, epochs, judge_at, task, loaded, progress, settings, out, re
     cost = {key: result.history[-1][key] for key in ("seconds", "cpu", "passes")}
     row |= {"epochs": epochs, "train_seconds": cost.pop("seconds"), **cost}
     curve = {"method": name, "seed": seed, "history": result.history}
+    curve["inner"] = {"train": trained_with, "test": method.inner_settings, "curve": searched}
     curve["refinement"] = _refinement(*trained, x_test[:200], _rng(seed, 2))
     if task.show:
         x = x_test[:SHOWN]

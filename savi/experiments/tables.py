@@ -106,6 +106,25 @@ def differences(results, key="neg_elbo", against=None):
     return "\n".join(lines)
 
 
+def tuned(results):
+    """What was tuned: a line for each method with an inner step, its values in training and at test time."""
+    chosen, settings = results.get("tuning", {}), results["settings"]
+    train = "chosen on validation examples" if chosen else "as set, not tuned"
+    test = "as in training" if settings["tune"] == "none" else "chosen on validation examples, for each seed"
+    lines = [f"inner steps (step size, momentum, clip): in training {train}; at test time {test}"]
+    for name in settings["methods"]:
+        inner = [curve["inner"] for curve in results["curves"] if curve["method"] == name]
+        if inner and inner[0]["test"]:
+            trained = "" if name.startswith("vae-then") else f"in training {_point(inner[0]['train'])}; "
+            tests = " | ".join(dict.fromkeys(_point(i["test"]) for i in inner))
+            lines.append(f"  {name}: {trained}at test time {tests}")
+    return "\n".join(lines + ["learning rate, nets and everything else: the same for all, not tuned"])
+
+
+def _point(inner):
+    return ", ".join("none" if value is None else f"{value:g}" for value in inner.values())
+
+
 def table(results, measures=()):
     """The table as text, in columns."""
     lines = cells(results, measures)

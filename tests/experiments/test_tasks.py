@@ -133,7 +133,8 @@ def test_what_is_drawn_anew_is_drawn_for_each_minibatch_and_once_for_the_test_se
     compared(task, tmp_path / "out", methods=["vae", "svi"])
     lengths = [length for length, *_ in seen]
     assert lengths[0] == 12  # the test set, for all methods
-    assert lengths[1:] == 2 * [10, 12, 10, 10, 10]  # two sets that judge, and three minibatches, of either method
+    run = [10, 12, 10, 10, 10]  # two sets that judge, and three minibatches
+    assert lengths[1:] == [*run, *run, 10]  # of either method, and what chooses the inner step of SVI
     assert {dtype for _, dtype, _ in seen} == {np.dtype(np.float64)}  # as they are stored
     assert len({number for *_, number in seen[:6]}) == 6
     assert seen[1:6] == seen[6:]  # the same for both methods
