@@ -30,7 +30,7 @@ __all__ = [
     "Gaussian", "HighwayMLP", "InputError", "Iterative", "LSTMDecoder", "LSTMEncoder", "LatentGaussianModel",
     "MLPDecoder", "Multinomial", "PointMass", "Poisson", "SampledKL", "Task", "VariationalEM", "compare", "data",
     "divergences", "evaluate", "fit", "hvp", "iterative", "optimizers", "plots", "programs", "quadrature",
-    "reference", "synthetic", "testing",
+    "reference", "sweep", "synthetic", "testing",
 ]  # fmt: skip
 
 _LAZY = {  # what loads more than NumPy, or is seldom needed: the name, and the room it is, or the room:name it has there
@@ -46,6 +46,7 @@ _LAZY = {  # what loads more than NumPy, or is seldom needed: the name, and the 
     "programs": "inference.programs",
     "quadrature": "experiments.quadrature",
     "reference": "models.reference",
+    "sweep": "experiments.sweep:sweep",
     "synthetic": "data.synthetic",
     "testing": "testing",
 }

@@ -33,8 +33,11 @@ def columns(results, measures=()):
 
 
 def equal_epochs(results):
-    """The whole number of epochs that every method was given, or 0; of a budget in epochs there is no such column."""
-    return int(min(results["epochs"].values())) if results["settings"]["budget"][0] == "seconds" else 0
+    """The last whole number of epochs at which every run was judged, or 0; of a budget in epochs there is no such column."""
+    if results["settings"]["budget"][0] != "seconds":
+        return 0
+    judged = [{row["epoch"] for row in curve["history"] if row["epoch"] % 1 == 0} for curve in results["curves"]]
+    return int(max(set.intersection(*judged), default=0)) if judged else 0
 
 
 def values(results, name, key):

@@ -10,6 +10,7 @@ import savi
 from savi import LSTMDecoder, LSTMEncoder, MLPDecoder, Task
 from savi.__main__ import main
 from savi.data import Dataset
+from savi.engine.files import kept
 from savi.experiments.catalogue import TASKS, find
 from savi.experiments.evaluation import bits_per_dim, perplexity
 from savi.experiments.settings import NAMES, Settings, settings_of
@@ -178,7 +179,7 @@ def test_the_command_line_takes_a_task_in_a_file_with_its_defaults(tmp_path, cap
     (tmp_path / "mine.py").write_text(FILE)
     out = tmp_path / "out"
     assert run(tmp_path / "mine.py", "task", "--methods", *EVERY, "--epochs", 2, "--seeds", 0, "--out", out) == 0
-    settings = json.loads((out / "settings.json").read_text())
+    settings = kept(out / "settings.json")
     assert (settings["data"], settings["latent"], settings["batch"]) == ("beans", 2, 100)
     assert settings["budget"] == ["epochs", 2.0]
     printed = capsys.readouterr().out
