@@ -18,6 +18,7 @@ from .checkpoints import State
 from .evaluation import elbo_parts, infer
 from .examples import Examples
 
+SAVE = 5.0  # seconds after which the turn of an epoch that is not judged is saved
 INIT, ORDER, PREPARE, NOISE, JUDGE = range(5)  # what a stream of random numbers is for
 
 
@@ -83,14 +84,15 @@ def fit(
         checkpoints.write_json(os.path.join(out, "settings.json"), run.describe())
     state = run.judged(run.initial()) if state is None else state
     last = round(epochs * run.steps)
-    bar = _progress_bar(method.name, last, run.done(state), progress)
+    bar, saved = _progress_bar(method.name, last, run.done(state), progress), time.monotonic()
     try:
         while True:
             ended = run.done(state) >= last
             if state.step == run.steps or (ended and run.seen(state) > state.judged):
-                state = run.turned(state, ended, judge_at)
-                if out is not None:
+                before, state = state, run.turned(state, ended, judge_at)
+                if out is not None and (len(state.history) > len(before.history) or time.monotonic() > saved + SAVE):
                     checkpoints.save(out, state, run.cost, run.describe())
+                    saved = time.monotonic()
             elif ended:
                 break
             else:

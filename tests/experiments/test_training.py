@@ -435,6 +435,17 @@ def test_more_epochs_go_on_from_where_fewer_ended(tmp_path):
     assert_same(short(build()[1], epochs=3, out=tmp_path, resume=True), short(build()[1], epochs=3))
 
 
+def test_turns_that_are_not_judged_are_saved_by_the_clock(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(room.checkpoints, "save", lambda out, state, *rest: saved.append(state.epoch))
+    short(build()[1], epochs=6, out=tmp_path, judge_at=[2, 4])
+    assert saved == [2, 4, 6]
+    monkeypatch.setattr(room, "SAVE", -1.0)
+    saved.clear()
+    short(build()[1], epochs=6, out=tmp_path, judge_at=[2, 4])
+    assert saved == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_finished_run_is_returned_without_another_step(tmp_path):
     first = short(build()[1], out=tmp_path)
     spy = Spy(build()[1], stop_at(range(1, 100), AssertionError))
@@ -583,6 +594,8 @@ OTHER = {
     "binarize": {"data": GREY},
     "prepare": {"data": DATA._replace(prepare=binarize)},
     "examples": {"data": DATA.train[:30]},
+    "digest of the data": {"data": DATA._replace(train=1 - DATA.train)},
+    "digest of the data: others that judge": {"data": DATA._replace(valid=1 - DATA.valid)},
     "model": {"model": LatentGaussianModel(MLPDecoder(MLP([2, 6]), Bernoulli()))},
     "kl": {"model": LatentGaussianModel(decoder(), kl=SampledKL)},
     "prior": {"model": LatentGaussianModel(decoder(), prior=[0, 0, 0, 1])},
