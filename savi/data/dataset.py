@@ -1,6 +1,5 @@
 """What a data set is: examples in three parts, and what is drawn anew for each minibatch of them."""
 
-import hashlib
 from typing import NamedTuple
 
 import numpy as np
@@ -36,15 +35,6 @@ class Dataset(NamedTuple):
     vocabulary: int | None = None
     prepare: object = unchanged
     truth: object = None
-
-
-def digest(*arrays):
-    """A short text that arrays share only if they have the same shapes, dtypes and values."""
-    found = hashlib.blake2b(digest_size=16)
-    for array in map(np.ascontiguousarray, arrays):
-        found.update(f"{array.shape} {array.dtype.str} ".encode())
-        found.update(memoryview(array).cast("B") if array.size else b"")
-    return found.hexdigest()
 
 
 def as_dataset(data):

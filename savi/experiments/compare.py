@@ -13,8 +13,7 @@ import os
 
 import numpy as np
 
-from ..data.dataset import digest
-from ..engine.files import InputError, expect, keep, kept, owned, replacing, running
+from ..engine.files import InputError, digest, expect, keep, kept, owned, replacing, running
 from . import runs
 from .budget import epochs_of, judged_at
 from .catalogue import find

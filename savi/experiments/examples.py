@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
-from ..data.dataset import as_dataset, binarize, digest, unchanged
-from ..engine.files import InputError
+from ..data.dataset import as_dataset, binarize, unchanged
+from ..engine.files import InputError, digest
 
 
 class Examples:

@@ -551,6 +551,25 @@ DAMAGE = {
 }
 
 
+NONSENSE = {
+    "another epoch": lambda a: a | {"meta": np.array(str(a["meta"]).replace('"epoch": 1', '"epoch": 99', 1))},
+    "a NaN": lambda a: a | {"theta": np.full_like(a["theta"], np.nan)},
+    "another precision": lambda a: a | {"theta": a["theta"].astype(float)},
+    "a short state": lambda a: a | {"theta_state_0": a["theta_state_0"][:-1]},
+    "no digest": lambda a: {name: array for name, array in a.items() if name != "digest"},
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_a_checkpoint_that_somebody_wrote_himself_is_refused(tmp_path, checkpoint, name):
+    path = tmp_path / "last.npz"
+    path.write_bytes(checkpoint)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **NONSENSE[name](arrays))
+    assert "not a whole savi checkpoint" in assert_refused(path)
+
+
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_checkpoint_is_refused(tmp_path, checkpoint, name):
     path = tmp_path / "last.npz"
