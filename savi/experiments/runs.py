@@ -18,7 +18,8 @@ from .training import fit
 from .tuning import at_test, in_training
 
 REFINEMENT = (0, 1, 2, 5, 10, 20, 40)  # numbers of test-time steps in the right-hand picture
-SHOWN, TUNED_ON = 8, 100  # examples in the task's own picture, and those that choose the inner step of the test time
+SHOWN, REFINED = 8, 100  # examples in the task's own picture, and in the right-hand one
+VALID, TUNED_ON = 200, 100  # validation examples that judge an epoch, and that choose the inner step of the test time
 
 
 _latest = {}  # what was loaded last, which a process that works on several runs uses again
@@ -57,7 +58,7 @@ def run(name, seed, epochs, judge_at, inner, task, settings, folder=None, resume
     row |= {"epochs": epochs, "train_seconds": cost.pop("seconds"), **cost}
     curve = {"method": name, "seed": seed, "history": result.history}
     curve["inner"] = {"train": trained_with, "test": method.inner_settings, "curve": searched}
-    curve["refinement"] = _refinement(*trained, x_test[:200], _rng(seed, 2))
+    curve["refinement"] = _refinement(*trained, x_test[:REFINED], _rng(seed, 2))
     if task.show and pictures:
         x = x_test[:SHOWN]
         curve[task.picture] = task.shown(model, result.theta, infer(*trained, x, _rng(seed, 3)), x)
@@ -111,7 +112,7 @@ def _prepared(examples, x, rng, settings):
 def _training(settings):
     """The settings of `fit` that all runs share."""
     names = ("batch", "learning_rate", "warmup_epochs", "dtype")
-    return {name: getattr(settings, name) for name in names} | {"progress": False}
+    return {name: getattr(settings, name) for name in names} | {"progress": False, "valid_examples": VALID}
 
 
 def _rng(seed, stream):
@@ -119,6 +120,6 @@ def _rng(seed, stream):
 
 
 def _refinement(model, method, theta, phi, x, rng):
-    """[steps, -ELBO] for each number of test-time steps, SVI's or the method's own."""
-    lams = (infer(model, method, theta, phi, x, rng, steps) for steps in REFINEMENT)
-    return [[steps, loss] for steps, loss in zip(REFINEMENT, along(model, theta, lams, x, rng))]
+    """[steps, -ELBO] after each number of test-time steps, SVI's or the method's own, along one inference."""
+    path = method.path(model, theta, phi, x, rng, max(REFINEMENT))
+    return [[steps, loss] for steps, loss in zip(REFINEMENT, along(model, theta, path[list(REFINEMENT)], x, 0))]

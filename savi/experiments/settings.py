@@ -68,9 +68,9 @@ class Settings:
     dtype: str = _setting("float32", "precision of all numbers", choices=DTYPES)
     seeds: tuple = _setting((0, 1, 2), "one training run per method and seed", type=int, nargs="+", metavar="SEED")
     train_examples: int | None = _setting(1000, "use only so many training examples, or all", type=_number_or_all)
-    test_examples: int = _setting(400, "how many test examples to measure on", type=int)
+    test_examples: int = _setting(300, "how many test examples to measure on", type=int)
     iw_samples: int = _setting(200, "samples of the importance-weighted estimate of -log p(x)", type=int)
-    gap_examples: int = _setting(40, "how many test examples the amortization gap is measured on", type=int)
+    gap_examples: int = _setting(30, "how many test examples the amortization gap is measured on", type=int)
 
     def __post_init__(self):
         for name in ("methods", "hidden", "seeds", "budget"):
