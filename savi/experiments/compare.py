@@ -152,8 +152,8 @@ def _run(name, seed, epochs, judge_at, task, loaded, progress, settings, out, re
     model, method = build(name, task, settings)
     result = fit(
         model, method, examples, epochs, seed, out=folder, resume=resume, progress=progress, batch=settings.batch,
-        learning_rate=settings.learning_rate, warmup_epochs=settings.warmup_epochs, dtype=settings.dtype,
-        monitor={"test": examples.test[: len(x_test)]}, judge_at=judge_at,
+        learning_rate=settings.learning_rate, phi_decay=settings.phi_decay, warmup_epochs=settings.warmup_epochs,
+        dtype=settings.dtype, monitor={"test": examples.test[: len(x_test)]}, judge_at=judge_at,
     )  # fmt: skip
     trained = model, method, result.theta, result.phi
     samples = {"iw_samples": settings.iw_samples, "gap_examples": settings.gap_examples}
