@@ -1,7 +1,7 @@
 """Early stopping: training in stages that grow, judged after each, until as much training again has not helped.
 
-Methods overfit few examples at very different times, so the stages lie at equal ratios and not at equal distances: the
-best epoch is found to the same relative accuracy whenever it comes. What a method's budget buys it is then its best judged
+Methods overfit few examples at very different times. With stages at equal ratios (`stage_ends`) the best epoch is found to
+the same relative accuracy whenever it comes. What a method's budget buys it is then its best judged
 epoch, and a run whose best epoch lies before its last one was trained to convergence.
 """
 
@@ -37,25 +37,21 @@ class Stopped(NamedTuple):
         return all(best.epoch < self.history[-1]["epoch"] for best in self.best.values())
 
 
-def fit_stopped(
-    model, method, data, epochs, seed=0, *, judges, stages=20, first=0.04, patience=2.0, watch=None, batch=50, **settings
-):  # fmt: skip
-    """Train as `fit` does, for `epochs` at most; returns a Stopped.
+def fit_stopped(model, method, data, ends, seed=0, *, judges, patience=2.0, watch=None, **settings):
+    """Train as `fit` does, in stages that end after those epochs, at most to the last of them; returns a Stopped.
 
-    judges: {name: function(theta, phi) -> a loss of the validation data}; each has best parameters of its own, so that one
-    training run serves several ways of inference at test time. stages: how many there are; the first ends after the part
-    `first` of the epochs. It stops where no judge has found better parameters since the epoch / patience (2: as much training
-    again has not helped any); patience np.inf never stops. watch: None or function(theta, phi) -> a dict, called after each
-    stage. batch and settings are fit's. A loss that is not finite raises NonFiniteLoss, as in `fit`.
+    ends: rising, for example `stage_ends(...)`. judges: {name: function(theta, phi) -> a loss of the validation data}; each has
+    best parameters of its own, so that one training run serves several ways of inference at test time. It stops where no judge
+    has found better parameters since the epoch / patience (2: as much training again has not helped); patience np.inf never
+    stops. watch: None or function(theta, phi) -> a dict, called after each stage. settings: fit's.
+    Raises InputError where patience is not above 1, and NonFiniteLoss as `fit` does.
     """
     expect("patience", patience, patience > 1, "> 1")
     data = as_dataset(data)._replace(valid=())
     best, history = {}, []
     with tempfile.TemporaryDirectory() as out:
-        for epoch in stage_ends(epochs, -(-len(data.train) // batch), stages, first):
-            result = fit(
-                model, method, data, epoch, seed, out=out, resume=bool(history), batch=batch, progress=False, **settings
-            )
+        for epoch in ends:
+            result = fit(model, method, data, epoch, seed, out=out, resume=bool(history), progress=False, **settings)
             theta, phi = result.last
             row = {"epoch": epoch, **{key: result.history[-1][key] for key in ("cpu", "passes")}}
             row |= {name: float(judge(theta, phi)) for name, judge in judges.items()}
@@ -68,9 +64,9 @@ def fit_stopped(
     return Stopped(best, history)
 
 
-def stage_ends(epochs, steps, stages, first):
-    """The epochs after which a run is judged: `stages` of them from first * epochs to epochs, at equal ratios, each a whole
-    number of an epoch's `steps` minibatches; those that fall together are one."""
+def stage_ends(epochs, steps, stages=16, first=0.05):
+    """Epochs at equal ratios, `stages` of them from first * epochs to epochs, each a whole number of an epoch's `steps`
+    minibatches; those that fall together are one."""
     expect("stages", stages, stages >= 1 and stages % 1 == 0, "a whole number >= 1")
     expect("first", first, 0 < first <= 1, "in (0, 1]")
     last = max(round(epochs * steps), 1)

@@ -16,12 +16,11 @@ MODEL, METHOD = LatentGaussianModel(MLPDecoder(MLP([2, 4, 5]), Bernoulli())), VA
 SETTINGS = {"batch": 10, "learning_rate": 0.01, "dtype": np.float64}
 
 
-def stopped(losses, epochs=8, **settings):
+def stopped(losses, ends=(1, 2, 4, 8), **settings):
     """A run whose judges say `losses` {name: what they say, stage by stage}."""
     said = {name: iter(values) for name, values in losses.items()}
     judges = {name: lambda theta, phi, values=values: next(values) for name, values in said.items()}
-    settings = {"stages": 4, "first": 1 / 8} | settings
-    return fit_stopped(MODEL, METHOD, DATA, epochs, 3, judges=judges, **SETTINGS | settings)
+    return fit_stopped(MODEL, METHOD, DATA, ends, 3, judges=judges, **SETTINGS | settings)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +44,7 @@ def test_stages_of_a_long_run_have_equal_ratios():
 
 
 def test_a_run_in_stages_is_the_run_itself():
-    found = stopped({"a": itertools.count(0, -1)}, epochs=4, stages=3, first=0.2)
+    found = stopped({"a": itertools.count(0, -1)}, stage_ends(4, 3, 3, 0.2))
     theta, phi = fit(MODEL, METHOD, DATA.train, 4, 3, progress=False, **SETTINGS).last
     assert found.best["a"].theta.tobytes() == theta.tobytes() and found.best["a"].phi.tobytes() == phi.tobytes()
     assert [row["epoch"] for row in found.history] == pytest.approx([2 / 3, 5 / 3, 4])
@@ -92,9 +91,12 @@ def test_what_is_watched_stands_in_the_history_and_changes_nothing():
     assert found.best["a"].theta.tobytes() == alone.best["a"].theta.tobytes()
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"patience": 1.0}, {"stages": 0}, {"stages": 1.5}, {"first": 0}, {"first": 2}], ids=str
-)
+@pytest.mark.parametrize("wrong", [{"stages": 0}, {"stages": 1.5}, {"first": 0}, {"first": 2}], ids=str)
 def test_what_makes_no_stages_is_refused(wrong):
     with pytest.raises(InputError, match=f"{next(iter(wrong))} is .*; expected"):
-        stopped({"a": itertools.count()}, **wrong)
+        stage_ends(8, 3, **wrong)
+
+
+def test_patience_is_longer_than_the_best_run():
+    with pytest.raises(InputError, match=r"patience is 1.0; expected > 1"):
+        stopped({"a": itertools.count()}, patience=1.0)
