@@ -64,6 +64,7 @@ class Settings:
     activation: str = _setting("tanh", "tanh, elu, softplus or identity")
     batch: int = _setting(100, "examples per training step", type=int)
     learning_rate: float = _setting(2e-3, "Adam's step size for theta and phi", type=float)
+    phi_decay: float = _setting(0.0, "weight decay of phi, decoupled from Adam as in AdamW", type=float)
     warmup_epochs: float = _setting(0, "epochs over which the weight of the KL term rises from 0.1 to 1", type=float)
     dtype: str = _setting("float32", "precision of all numbers", choices=DTYPES)
     seeds: tuple = _setting((0, 1, 2), "one training run per method and seed", type=int, nargs="+", metavar="SEED")

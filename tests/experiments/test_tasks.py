@@ -15,7 +15,7 @@ from savi.experiments.catalogue import TASKS, find
 from savi.experiments.evaluation import bits_per_dim, perplexity
 from savi.experiments.settings import NAMES, Settings, settings_of
 from savi.experiments.tables import cells, markdown
-from savi.experiments.tasks import BITS_PER_DIM, PERPLEXITY, Measure, mlp_encoders
+from savi.experiments.tasks import BITS_PER_DIM, DROP, NOISE, PERPLEXITY, Measure, mlp_encoders
 
 SMALL = {
     "epochs": 1, "steps": 2, "latent": 2, "hidden": [6], "batch": 10, "test_examples": 12, "iw_samples": 20, "gap_examples": 4,
@@ -344,8 +344,12 @@ def test_what_a_tasks_functions_give_is_looked_at(tmp_path, change, words):
     [
         (REALS, "iterative:data", "the 'data' of an iterative model is not for points near a plane; expected gradient"),
         (TOKENS, "sa-vae:highway", "is not for words of seven letters, of any length; expected lstm"),
-        (COUNTS, "vae:lstm", "expected highway, linear, mlp"),
-        (COUNTS, "vae:deep", "the 'deep' of method vae:deep is unknown; expected highway, linear, mlp"),
+        (COUNTS, "vae:lstm", "expected highway, linear, small, dropout, noise, mlp"),
+        (
+            COUNTS,
+            "vae:deep",
+            "the 'deep' of method vae:deep is unknown; expected highway, linear, small, dropout, noise, mlp",
+        ),
         (COUNTS, "vae:mlp+highway", "one behind the colon"),
     ],
 )
@@ -408,6 +412,24 @@ def test_no_inner_clip_is_none():
     assert Settings(inner_clip=0).inner_clip is None and Settings().inner_clip == 5.0
 
 
-def test_a_linear_encoder_is_one_affine_layer():
-    settings = settings_of(COUNTS, {"latent": 3, "hidden": [6]})
-    assert repr(mlp_encoders(9)["linear"](settings, 6)) == "MLP([9, 6], 'tanh')"
+def test_encoders_of_vectors_by_their_words():
+    made = {word: make(settings_of(COUNTS, {"hidden": [8, 8]}), 6) for word, make in mlp_encoders(9).items()}
+    assert {word: repr(encoder) for word, encoder in made.items()} == {
+        "mlp": "MLP([9, 8, 8, 6], 'tanh')",
+        "highway": "HighwayMLP([9, 8, 8, 6], 'tanh')",
+        "linear": "MLP([9, 6], 'tanh')",
+        "small": "MLP([9, 2, 6], 'tanh')",
+        "dropout": f"DropoutMLP([9, 8, 8, 6], 'tanh', drop={DROP}, noise=0.0)",
+        "noise": f"DropoutMLP([9, 8, 8, 6], 'tanh', drop=0.0, noise={NOISE})",
+    }
+
+
+def test_a_small_encoder_of_a_decoder_without_layers_is_affine():
+    assert repr(mlp_encoders(9)["small"](settings_of(COUNTS, {"hidden": []}), 6)) == "MLP([9, 6], 'tanh')"
+
+
+def test_the_decay_of_phi_reaches_the_training(tmp_path):
+    results = [compared(COUNTS, tmp_path / str(d), methods=["vae", "svi"], phi_decay=d) for d in (0.0, 40.0)]
+    losses = [[row["neg_elbo"] for row in r["rows"]] for r in results]
+    assert losses[0][0] != losses[1][0] and losses[0][1] == losses[1][1]  # SVI has no phi
+    assert json.loads((tmp_path / "40.0" / "settings.json").read_text())["phi_decay"] == 40.0

@@ -270,6 +270,31 @@ def test_gradients_of_theta_and_of_phi_are_clipped_each_on_its_own(tmp_path, cli
     assert max(lengths) > 0.3 and all(length > 0.01 for length in lengths)
 
 
+@pytest.mark.parametrize("phi_decay", [0.5, 20.0])
+def test_phi_decays_apart_from_adam_and_theta_does_not(phi_decay):
+    """One step, and a second that begins where the first one ended: what AdamW takes off beside Adam's step."""
+    settings = {"batch": 64, "learning_rate": 0.01, "dtype": np.float64, "decay": 0.5}
+    before, plain, moved = (
+        short(build()[1], epochs=epochs, phi_decay=number, **settings).last
+        for epochs, number in ((0, phi_decay), (1, 0.0), (1, phi_decay))
+    )
+    np.testing.assert_array_equal(plain[0], moved[0])
+    np.testing.assert_allclose(moved[1] - plain[1], -0.01 * phi_decay * before[1], rtol=1e-12, atol=1e-16)
+
+
+def test_the_decay_of_phi_follows_the_learning_rate():
+    spy = Spy(build()[1], lambda n, verb, args, call: _still(args, call) if verb == "gradient" else call())
+    settings = {"batch": 64, "learning_rate": 0.01, "dtype": np.float64, "decay": 0.5, "phi_decay": 20.0}
+    start, end = (short(spy, epochs=epochs, **settings).last[1] for epochs in (0, 2))
+    np.testing.assert_allclose(end, start * (1 - 0.2) * (1 - 0.1), rtol=1e-12)
+
+
+def _still(args, call):
+    """A gradient that moves nothing."""
+    loss, d_theta, d_phi = call()
+    return loss, 0 * d_theta, 0 * d_phi
+
+
 @pytest.mark.parametrize("number", [np.float64, np.float32, float])
 def test_settings_of_any_number_type_leave_the_precision_alone(number):
     settings = {
@@ -609,6 +634,7 @@ OTHER = {
     "warmup_epochs": {"warmup_epochs": 1},
     "beta_start": {"beta_start": 0.2},
     "clip": {"clip": None},
+    "phi_decay": {"phi_decay": 0.1},
     "dtype": {"dtype": np.float64},
     "binarize": {"data": GREY},
     "prepare": {"data": DATA._replace(prepare=binarize)},
@@ -704,6 +730,7 @@ BAD_SETTINGS = [
     *[("warmup_epochs", value) for value in (-1, np.nan)],
     *[("beta_start", value) for value in (-0.1, np.nan)],
     *[("clip", value) for value in (0, -5.0, np.nan)],
+    *[("phi_decay", value) for value in (-0.1, 100.0, np.nan)],
 ]
 
 
