@@ -5,6 +5,7 @@ of their own and TUNING times the seconds; `trial` trains with it once for a see
 equal processor seconds. Runs are kept in the folder that is given; one that is there is not done again.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,8 +22,8 @@ from ..nets.mlp import MLP
 from . import tuning
 from .evaluation import along, importance_weighted, infer, neg_elbo
 from .figures import image_model
-from .training import NonFiniteLoss, fit
-from .trials import JUDGED_AT, at_both, best_valid, kept, spend, surviving
+from .training import fit
+from .trials import JUDGED_AT, at_both, best_valid, kept, searched, spend, surviving
 
 GRID = {"learning_rate": (5e-4, 1e-3, 2e-3, 4e-3), "samples": (1, 5), "layers": (0, 2), "step_size": (0.02, 0.05, 0.1)}
 TUNING, TUNING_SEED = 0.4, 100
@@ -99,10 +100,8 @@ class Setup(NamedTuple):
     runs: str
 
     def images(self):
-        """The Dataset; test images in a random order that is always the same."""
-        images = data.load(self.data)
-        order = np.random.default_rng(0).permutation(len(images.test))
-        return images._replace(train=images.train[: self.train], test=images.test[order])
+        """The Dataset."""
+        return _images(self.data, self.train)
 
     def model(self):
         """The decoder's model."""
@@ -114,6 +113,14 @@ class Setup(NamedTuple):
         return os.path.join(self.runs, sizes, *names)
 
 
+@functools.lru_cache(maxsize=1)
+def _images(name, train):
+    """A Dataset, once in each process: test images in a random order that is always the same."""
+    images = data.load(name)
+    order = np.random.default_rng(0).permutation(len(images.test))
+    return images._replace(train=images.train[:train], test=images.test[order])
+
+
 def tuned(setup, name):
     """{"point": {axis: value}, "curve": [{**point, "loss"}, ...]}: the search of a method's point."""
     return kept(setup.folder(name, "tuned.json"), _search, setup, name)
@@ -122,27 +129,14 @@ def tuned(setup, name):
 def _search(setup, name):
     recipe, images, model = METHODS[name], setup.images(), setup.model()
 
-    def run(point):
-        method = recipe.build(model, setup.hidden, point)
-        out = setup.folder(name, "tuning", _text(point), "state")
-        train = _trainer(model, method, images, TUNING_SEED, point["learning_rate"])
-        try:
-            return best_valid(spend(lambda epochs: train(epochs, out), TUNING * setup.seconds))
-        except NonFiniteLoss:
-            return float("inf")
-
-    def loss(point):
-        whole = all(point[axis] % 1 == 0 for axis in ("samples", "layers"))
-        if not whole or point["layers"] not in GRID["layers"]:
+    def loss(point, out):
+        if any(point[axis] % 1 for axis in ("samples", "layers")) or point["layers"] not in GRID["layers"]:
             return np.inf
-        return kept(setup.folder(name, "tuning", f"{_text(point)}.json"), run, point)
+        train = _trainer(model, recipe.build(model, setup.hidden, point), images, TUNING_SEED, point["learning_rate"])
+        return best_valid(spend(lambda epochs: train(epochs, out), TUNING * setup.seconds))
 
-    point, curve = tuning.search(loss, recipe.start, {axis: GRID[axis] for axis in recipe.start})
-    return {"point": point, "curve": [row for row in curve if np.isfinite(row["loss"])]}
-
-
-def _text(point):
-    return ",".join(f"{axis}={value:g}" for axis, value in point.items())
+    grid = {axis: GRID[axis] for axis in recipe.start}
+    return searched(setup.folder(name, "tuning"), loss, recipe.start, grid)
 
 
 def _trainer(model, method, images, seed, learning_rate):
@@ -153,6 +147,17 @@ def _trainer(model, method, images, seed, learning_rate):
     )  # fmt: skip
 
 
+def baseline(setup):
+    """{"label", "nll"}: -log p(x) of the best model without latents, on the test images that all methods see."""
+    label, log_px = setup.model().baseline(setup.images().train, _seen(setup.images().test[:TEST]))
+    return {"label": label, "nll": -float(log_px.mean())}
+
+
+def _seen(images):
+    """Grey images as they are judged, in {0, 1}."""
+    return data.binarize(images, np.random.default_rng(0))
+
+
 def trial(setup, name, seed, also=None):
     """{"method", "seed", "epochs": {...}, "seconds": {...}}: what one run is worth at both stops.
 
@@ -160,7 +165,7 @@ def trial(setup, name, seed, also=None):
     """
     point, images, model = tuned(setup, name)["point"], setup.images(), setup.model()
     method = METHODS[name].build(model, setup.hidden, point)
-    valid, x = (data.binarize(a, np.random.default_rng(0)) for a in (images.valid[:VALID], images.test[:TEST]))
+    valid, x = _seen(images.valid[:VALID]), _seen(images.test[:TEST])
 
     def measure(result):
         found = {}

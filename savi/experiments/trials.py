@@ -10,6 +10,7 @@ import shutil
 
 from .checkpoints import write_json
 from .training import NonFiniteLoss
+from .tuning import search
 
 PILOT, NEAR = 0.1, 0.02  # epochs after which the cost is first known; the share of the seconds that may be left
 JUDGED_AT = sorted({round(1.08**k) for k in range(130)})  # epochs: each at first, then one in twelve
@@ -77,6 +78,27 @@ def surviving(train):
             return train(0, out)
 
     return attempt
+
+
+def searched(folder, loss, start, grid):
+    """{"point": {axis: value}, "curve": [{**point, "loss"}, ...]}: tuning.search, its runs kept in the folder.
+
+    loss(point, out) -> number, of a run that may use the folder `out`; one that diverges is of no use, as are points whose
+    loss is infinite, which the curve leaves out.
+    """
+
+    def run(point, out):
+        try:
+            return loss(point, out)
+        except NonFiniteLoss:
+            return float("inf")
+
+    def once(point):
+        name = os.path.join(folder, ",".join(f"{axis}={value:g}" for axis, value in point.items()))
+        return kept(f"{name}.json", run, point, name)
+
+    point, curve = search(once, start, grid)
+    return {"point": point, "curve": [row for row in curve if row["loss"] < float("inf")]}
 
 
 def spent(result):
