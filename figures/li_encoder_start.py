@@ -24,8 +24,8 @@ from savi.experiments.parallel import cores, run_all
 SEEDS, NAMES, RUNS = (0, 1, 2, 3, 4), tuple(METHODS), "runs/learning_to_infer"
 SMALL = {  # epochs and processor seconds of a run
     "8000 of MNIST": Setup("mnist", None, 32, (128, 128), 5, 16, RUNS),
-    "1000 glyphs": Setup("glyphs", 1000, 32, (128, 128), 20, 8, RUNS),
-    "8000 glyphs": Setup("glyphs", 8000, 32, (128, 128), 4, 12, RUNS),
+    "1000 glyphs": Setup("glyphs", 1000, 32, (128, 128), 20, 6, RUNS),
+    "8000 glyphs": Setup("glyphs", 8000, 32, (128, 128), 4, 10, RUNS),
 }
 
 

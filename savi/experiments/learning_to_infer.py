@@ -202,7 +202,8 @@ def _measured(recipe, model, method, result, valid, x, seed, svi):
 def _iterations(model, method, result, valid, seed):
     """How many iterations of its own have the lowest -ELBO on the images `valid`."""
     path = method.path(model, *result[:2], valid, np.random.default_rng([seed, 1]), TEST_STEPS)
-    return int(np.argmin(along(model, result.theta, path, valid, 3)))
+    losses = along(model, result.theta, path, valid, 3)  # not a number where it diverges
+    return int(np.argmin(np.nan_to_num(losses, nan=np.inf)))
 
 
 def tuned_svi(model, theta, lam, x, seed):
