@@ -21,8 +21,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
+from savi.experiments import tables, trial_tables
 from savi.experiments.evaluation import infer, neg_elbo
-from savi.experiments.figures import highway_vae, image_model, script
+from savi.experiments.figures import Claim, highway_vae, image_model, script
 from savi.experiments.parallel import cores, run_all
 from savi.experiments.trials import JUDGED_AT, at_both, best_valid, kept, searched, spend, surviving
 from savi.inference.iterative import Data, Gated, Gradient, Iterative, Residual, network
@@ -34,6 +35,7 @@ ITERATIVE = {  # name: (update, the KL in training)
 }
 VAES = {"VAE, analytic KL": savi.AnalyticKL, "VAE, sampled KL": savi.SampledKL}
 SEEDS, TUNING_SEED, LONG = (0, 1, 2, 3, 4), 100, 100
+CEILING = 1000  # nats: a walk that diverges counts as so much worse
 RATES, TUNING = {"learning_rate": (1e-3, 2e-3, 4e-3)}, 0.5  # of the seconds
 SCALES = {
     False: {"latent": 16, "hidden": [64, 64], "train": 2000, "epochs": 15, "seconds": 5},
@@ -115,10 +117,100 @@ def run(full, name, seed, rate):
     return {"method": name, "seed": seed} | row
 
 
+BASE, RESIDUAL, SAMPLED = ITERATIVE
+
+
+def lost(results, name, stop):
+    """By how much the -ELBO is higher after LONG iterations than after those of training, up to CEILING, for each seed."""
+    after, before = (tables.values(results, name, trial_tables.key(m, stop)) for m in ("long", "neg_elbo"))
+    return np.minimum(np.nan_to_num(after, nan=np.inf) - before, CEILING)
+
+
+def pairs():
+    """{words: (a, b)}: what is told apart, a minus b."""
+    return {
+        "gated minus residual": (BASE, RESIDUAL),
+        "analytic minus sampled KL, iterative": (BASE, SAMPLED),
+        "analytic minus sampled KL, VAE": tuple(VAES),
+    }
+
+
+def claims(results):
+    """B.2 and B.4 of [LI]."""
+    scale = results["scale"]
+    nets = "-".join(map(str, (scale["latent"], *scale["hidden"], 784)))
+    ours = (
+        f"{scale['train']} images, {nets}, {scale['epochs']} epochs or {scale['seconds']} processor seconds, "
+        f"{len(results['seeds'])} seeds, learning rate tuned (60,000 images, 64-512-512-784, 1500 epochs)"
+    )
+    stable, more = {}, {}
+    for stop in trial_tables.STOPS:
+        gated, residual = (lost(results, name, stop) for name in (BASE, RESIDUAL))
+        found = trial_tables.difference(gated, residual)
+        stable[stop] = (
+            f"-ELBO after {LONG} iterations minus after 5, at most {CEILING}: gated {trial_tables.over_seeds(gated)}, "
+            f"residual {trial_tables.over_seeds(residual)}; difference {trial_tables.said(found)}"
+        )
+        more[stop] = tables.verdict(*found[:2])
+    stable["verdict"] = trial_tables.verdict_of(**more)
+    analytic, vae = (trial_tables.claim_cells(results, *pair) for pair in list(pairs().values())[1:])
+    cells = {stop: f"iterative: {analytic[stop]}; VAE: {vae[stop]}" for stop in trial_tables.STOPS}
+    for stop in trial_tables.STOPS:
+        key = trial_tables.key("neg_elbo", stop)
+        (a, b), (c, d) = ([tables.values(results, name, key) for name in pair] for pair in list(pairs().values())[1:])
+        found = trial_tables.difference(a - b, c - d)
+        cells[stop] += f"; the first difference minus the second {trial_tables.said(found)}"
+        more[stop] = tables.verdict(*found[:2])
+    both = trial_tables.worst([analytic["verdict"], trial_tables.verdict_of(**more)])
+    gated = trial_tables.claim_cells(results, BASE, RESIDUAL)
+    return [
+        Claim("[LI] B.2", "the gated update performs better than the residual one", ours, **gated),
+        Claim("[LI] B.2", f"and is more stable: here over {LONG} iterations", ours, **stable),
+        Claim(
+            "[LI] B.4", "the KL in closed form helps an iterative model more than a VAE", ours, **cells, verdict=both
+        ),
+    ]
+
+
 def draw(results):
-    fig, _ = plots.figure()
+    """Each variant's -ELBO at both stops, after the iterations of training and after many."""
+    fig, axes = plots.figure(columns=2, width=5.4, height=3.6)
+    labels = [*ITERATIVE, *VAES]
+    for ax, stop in zip(axes, ("epochs", "seconds")):
+        own = {name: tables.values(results, name, trial_tables.key("neg_elbo", stop)) for name in labels}
+        long = {name: own[name] + lost(results, name, stop) for name in ITERATIVE}
+        for marker, colour, words, values in (
+            ("o", "#0072B2", "after 5 iterations; the VAE's guess", own),
+            ("D", "#D55E00", f"after {LONG} iterations", long),
+        ):
+            names, found = zip(*values.items())
+            ax.errorbar(
+                [v.mean() for v in found], [labels.index(name) for name in names], xerr=[v.std(ddof=1) for v in found],
+                fmt=marker, color=colour, fillstyle="full" if marker == "o" else "none", capsize=2, label=words,
+            )  # fmt: skip
+        ax.set_yticks(range(len(labels)), labels if ax is axes[0] else [""] * len(labels), fontsize=8)
+        ax.invert_yaxis()
+        amount = {"epochs": "epochs", "seconds": "processor seconds"}[stop]
+        ax.set(xlabel="test −ELBO (nats per image)", title=f"{results['scale'][stop]} {amount} each")
+    axes[0].legend(frameon=False, fontsize=8)
     return fig
 
 
+def report(results):
+    lines = []
+    for stop in trial_tables.STOPS:
+        lines.append(
+            f"at equal {stop} ({results['scale'][stop]}): test -ELBO after 5 iterations, after {LONG}; learning rate"
+        )
+        for name in (*ITERATIVE, *VAES):
+            own = trial_tables.over_seeds(tables.values(results, name, trial_tables.key("neg_elbo", stop)))
+            more = f"{trial_tables.over_seeds(lost(results, name, stop))}" if name in ITERATIVE else ""
+            lines.append(f"  {name:<34}{own:>18}{more:>18}{results['tuned'][name]['point']['learning_rate']:9g}")
+        for words, (a, b) in pairs().items():
+            found = tables.paired(results, a, b, trial_tables.key("neg_elbo", stop))
+            lines.append(f"  {words}: {trial_tables.said(found)}")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    script(__file__, compute, draw)
+    script(__file__, compute, draw, report)

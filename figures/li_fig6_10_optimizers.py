@@ -24,9 +24,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
+from savi.experiments import tables
 from savi.experiments.evaluation import along
-from savi.experiments.figures import highway_vae, image_model, iterative, script
+from savi.experiments.figures import Claim, highway_vae, image_model, iterative, script
 from savi.experiments.parallel import cores, run_all
+from savi.experiments.trial_tables import difference, over_seeds, said
 from savi.experiments.trials import best_valid, kept, searched
 from savi.experiments.tuning import search
 from savi.inference.iterative import Data, Gradient
@@ -163,10 +165,169 @@ def _seconds(runs, steps=20):
     return {name: float(np.median(t)) for name, t in times.items()}
 
 
+ITERATIVE = "iterative"
+LOOKS = {
+    ITERATIVE: ("#009E73", "P", "-"),
+    "sgd": ("#000000", "o", ":"),
+    "momentum": ("#E69F00", "s", "--"),
+    "rmsprop": ("#0072B2", "^", "-."),
+    "adam": ("#D55E00", "D", "--"),
+    "encoder, momentum": ("#56B4E9", "v", "-"),
+    "encoder, adam": ("#CC79A7", "X", "-"),
+}
+
+
+def curves(results, encoding, key, horizon):
+    """Test -ELBO (seeds, SHOWN): a walk with the step size that is best for `horizon` iterations."""
+    found = [p["curves"][key] for p in results["panels"] if p["name"] == encoding]
+    return np.array([c["any" if key == ITERATIVE else str(horizon)] for c in found])
+
+
+def seconds(results, encoding, key):
+    """Processor seconds of an iteration on 100 images, (seeds,)."""
+    return np.array([p["seconds"][key] for p in results["panels"] if p["name"] == encoding])
+
+
+def at(results, encoding, key, iterations):
+    """Test -ELBO after so many iterations with the step size that is best for as many, (seeds,)."""
+    horizon = min(h for h in HORIZONS if h >= iterations)
+    return curves(results, encoding, key, horizon)[:, SHOWN.index(iterations)]
+
+
+def leads_from(results, encoding, key):
+    """For each seed: the iteration from which on, up to the horizon, a walk stays below what the iterative model has reached
+    until then, with the best of its three step sizes; infinite where with none."""
+    reached = np.minimum.accumulate(curves(results, encoding, ITERATIVE, None), axis=1)
+    firsts = []
+    for horizon in HORIZONS:
+        last = SHOWN.index(horizon) + 1
+        below = curves(results, encoding, key, horizon)[:, :last] < reached[:, :last]
+        stays = np.flip(np.logical_and.accumulate(np.flip(below, axis=1), axis=1), axis=1)
+        firsts.append([SHOWN[int(np.argmax(s))] if s.any() else np.inf for s in stays])
+    return np.min(firsts, axis=0)
+
+
+def at_equal_seconds(results, encoding, key, iterations):
+    """Test -ELBO after as many processor seconds as the iterative model needs for so many iterations, (seeds,).
+
+    Between the iterations that were measured on a line; after the last of the horizon as there.
+    """
+    horizon = min(h for h in HORIZONS if h >= iterations)
+    times = iterations * seconds(results, encoding, ITERATIVE) / seconds(results, encoding, key)
+    last = SHOWN.index(horizon) + 1
+    found = curves(results, encoding, key, horizon)[:, :last]
+    return np.array([np.interp(t, SHOWN[:last], curve) for t, curve in zip(times, found)])
+
+
+def walks(results):
+    """The opponents: those from the prior, and those from an encoder's guess."""
+    keys = list(results["panels"][0]["chosen"])
+    return [key for key in keys if not key.startswith("encoder")], [key for key in keys if key.startswith("encoder")]
+
+
+def against(results, encoding, keys, measured):
+    """(words, verdicts): the iterative model minus the best of the keys after each of HORIZONS.
+
+    measured: `at` or `at_equal_seconds`.
+    """
+    words, verdicts = [], []
+    for t in HORIZONS:
+        losses = {key: measured(results, encoding, key, t) for key in keys}
+        best = min(losses, key=lambda key: losses[key].mean())
+        found = difference(at(results, encoding, ITERATIVE, t), losses[best])
+        words.append(f"{t}: minus {best} {said(found)}")
+        verdicts.append(tables.verdict(*found[:2]))
+    return "; ".join(words), verdicts
+
+
+def claims(results):
+    """Figures 6 and 10 of [LI] for each encoding."""
+    scale, (prior, guessed), found = results["scale"], walks(results), []
+    nets = "-".join(map(str, (scale["latent"], *scale["hidden"], 784)))
+    ours = (
+        f"8000 images, {nets}, {scale['epochs']} epochs, {len(results['seeds'])} seeds, each step size tuned for 16, 100 and "
+        "300 iterations (60,000 images, 64-512-512-784, one grid)"
+    )
+    text = "the iterative model is below every optimizer of variational EM, also in seconds"
+    for encoding in ENCODINGS:
+        for start, keys in (("the prior", prior), ("an encoder's guess", guessed)):
+            words, verdicts = against(results, encoding, keys, at)
+            timed, timed_verdicts = against(results, encoding, keys, at_equal_seconds)
+            source = f"[LI] Figures 6 and 10, encoding {encoding}, optimizers from {start}"
+            cells = f"after iterations {words}", f"after the seconds of iterations {timed}"
+            found.append(Claim(source, text, ours, *cells, _verdict(verdicts, timed_verdicts)))
+        drift = difference(*(at(results, encoding, ITERATIVE, t) for t in (HORIZONS[-1], HORIZONS[0])))
+        stable = "not at this scale" if tables.verdict(*drift[:2]) == "worse" else "holds"
+        words = f"after {HORIZONS[-1]} iterations minus after {HORIZONS[0]}: {said(drift)}"
+        source = f"[LI] Figure 6, encoding {encoding}"
+        found.append(
+            Claim(source, "trained on 16 iterations, it stays where it is for hundreds", ours, words, "", stable)
+        )
+    return found
+
+
+def _verdict(*groups):
+    """One of VERDICTS from tables.verdict's words after 16, 100 and 300 iterations, for each way to compare."""
+    if all(word == "better" for words in groups for word in words):
+        return "holds"
+    if all(words[0] == "better" for words in groups):
+        return "weaker"
+    return "not told apart" if all(words[0] != "worse" for words in groups) else "not at this scale"
+
+
 def draw(results):
-    fig, _ = plots.figure()
+    fig, axes = plots.figure(columns=4, rows=2, width=3.9, height=3.4)
+    prior, guessed = walks(results)
+    keys = [ITERATIVE, *prior, *guessed]
+    for row, encoding in zip(axes, ENCODINGS):
+        everything = [curves(results, encoding, key, h).mean(axis=0) for key in keys for h in HORIZONS]
+        low, start = min(np.nanmin(c) for c in everything), curves(results, encoding, ITERATIVE, None)[:, 0].mean()
+        for ax, horizon in zip(row, HORIZONS):
+            for key in keys:
+                _line(ax, results, encoding, key, horizon, np.array(SHOWN))
+            ax.set_xscale("symlog", linthresh=1)
+            ax.set_xticks([0, 1, 3, 10, 30, 100, 300], ["0", "1", "3", "10", "30", "100", "300"])
+            ax.axvline(horizon, color="0.6", linewidth=1, linestyle=":")
+            ax.set(xlabel="iterations", xlim=(-0.1, 400))
+            ax.set_title(f"{encoding.replace('+', ' and ')}; steps for {horizon} iterations", fontsize=10)
+        for key in keys:
+            times = 1000 * seconds(results, encoding, key).mean() * np.array(SHOWN)
+            _line(row[3], results, encoding, key, 100, times, first=1)
+        row[3].set(xlabel="processor milliseconds for 100 images", xscale="log")
+        row[3].set_title("steps for 100 iterations", fontsize=10)
+        for ax in row:
+            ax.set_ylim(low - 0.03 * (start - low), low + 0.4 * (start - low))
+        row[0].set_ylabel("test −ELBO (nats per image)")
+    axes[0][0].legend(frameon=False, fontsize=7.5)
     return fig
 
 
+def _line(ax, results, encoding, key, horizon, x, first=0):
+    colour, marker, dash = LOOKS[key]
+    found = curves(results, encoding, key, horizon)[:, first:]
+    look = {"color": colour, "marker": marker, "linestyle": dash, "markersize": 4, "linewidth": 1.4}
+    ax.plot(x[first:], found.mean(axis=0), label=key, **look)
+    ax.fill_between(x[first:], found.min(axis=0), found.max(axis=0), color=colour, alpha=0.12, linewidth=0)
+
+
+def report(results):
+    prior, guessed = walks(results)
+    lines = [f"{len(results['seeds'])} models an encoding; test -ELBO, each step size the best for as many iterations"]
+    for encoding in ENCODINGS:
+        lines.append(
+            f"{encoding}; on the right, for each model, from which iteration on it is ahead of the iterative one"
+        )
+        lines.append(f"  {'iterations':<18}" + "".join(f"{t:>17}" for t in (1, *HORIZONS)) + f"{'ms':>7}")
+        for key in (ITERATIVE, *prior, *guessed):
+            cells = "".join(f"{over_seeds(at(results, encoding, key, t)):>17}" for t in (1, *HORIZONS))
+            from_on = "" if key == ITERATIVE else ", ".join(f"{t:g}" for t in leads_from(results, encoding, key))
+            cost = 1000 * seconds(results, encoding, key).mean()
+            lines.append(f"  {key:<18}{cells}{cost:7.1f}   {from_on}".rstrip())
+        after = [p["after"] for p in results["panels"] if p["name"] == encoding]
+        words = ", ".join(f"{t}: {over_seeds([a[t] for a in after])}" for t in after[0])
+        lines.append(f"  iterative, validation images, after {words}")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    script(__file__, compute, draw)
+    script(__file__, compute, draw, report)

@@ -80,10 +80,12 @@ METHODS = {
     "vae": Recipe("VAE", _vae(0), FIRST, (False,)),
     "vae-then-svi": Recipe("VAE, then SVI", _vae(TEST_STEPS), FIRST),
     "vae+svi": Recipe("VAE+SVI", _vae_svi, FIRST | {"step_size": 0.02}),
-    "iterative": Recipe("iterative, error and data, T = 5", _error_data, FIRST | {"samples": 5}, BOTH, True),
-    "encoder-1": Recipe("encoder, then iterative, T = 1", _from_encoder(1, "last"), FIRST, BOTH, True),
-    "encoder-2": Recipe("encoder, then iterative, T = 2", _from_encoder(2, "last"), FIRST, BOTH, True),
-    "encoder-2-every": Recipe("the same, theta at every one", _from_encoder(2, "every"), FIRST, BOTH, True),
+    "iterative": Recipe("iterative from the prior, T = 5", _error_data, FIRST | {"samples": 5}, BOTH, True),
+    "encoder-1": Recipe("iterative from an encoder, T = 1", _from_encoder(1, "last"), FIRST, BOTH, True),
+    "encoder-2": Recipe("iterative from an encoder, T = 2", _from_encoder(2, "last"), FIRST, BOTH, True),
+    "encoder-2-every": Recipe(
+        "iterative from an encoder, T = 2, theta at each", _from_encoder(2, "every"), FIRST, BOTH, True
+    ),
 }
 
 
