@@ -13,6 +13,8 @@ import threading
 
 import numpy as np
 
+from . import forks
+
 UNPACKED_CORES = (b"SkylakeX", b"Cooperlake", b"SapphireRapids")  # x86 with AVX-512
 UNPACKED = 1_000_000  # up to so many multiplications these kernels read both factors where they lie,
 UNPACKED_OUTPUTS = 1200  # and where b is a transposed view, up to so many results
@@ -84,24 +86,39 @@ def reads_in_place():
 
 
 class Held:
-    """A setting of the whole process that has another value as long as any thread is inside a `with` block of this."""
+    """A setting of the whole process that has another value as long as any thread is inside a `with` block of this.
+
+    Made once for a process; a child that is forked has it back unless the thread that forks is inside.
+    """
 
     def __init__(self, get, put, value):
         self.get, self.put, self.value = get, put, value
-        self.lock, self.depth = threading.Lock(), 0
+        self.depth, self.mine = 0, threading.local()  # blocks of all threads, and of this one
+        self.lock = forks.guarded(threading.RLock())
+        forks.in_child(self._alone)
 
     def __enter__(self):
         with self.lock:
             if self.depth == 0:
                 self.before = self.get()
                 self.put(self.value)
-            self.depth += 1
+            self._move(1)
 
     def __exit__(self, *error):
         with self.lock:
-            self.depth -= 1
+            self._move(-1)
             if self.depth == 0:
                 self.put(self.before)
+
+    def _move(self, step):
+        self.depth += step
+        self.mine.depth = getattr(self.mine, "depth", 0) + step
+
+    def _alone(self):
+        others = self.depth - getattr(self.mine, "depth", 0)
+        self.depth -= others
+        if others and self.depth == 0:
+            self.put(self.before)
 
 
 @functools.cache

@@ -11,6 +11,8 @@ import threading
 
 import numpy as np
 
+from . import forks
+
 SMALL = 1 << 17  # below this an allocation is cheap
 LIMIT = 1 << 29
 ALIGNMENT = 64
@@ -68,6 +70,14 @@ def clear():
     """Forget all unused buffers."""
     with _lock:
         _forget()
+
+
+@forks.in_child
+def _begin():
+    """A child knows no buffers: what its parent's other threads held would never be free again, nor would the lock."""
+    global _lock, _total
+    _lock, _total = threading.Lock(), 0
+    _buffers.clear()
 
 
 def blockwise(formula, *arrays):

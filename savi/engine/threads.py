@@ -21,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
-from . import blas
+from . import blas, forks
 from .files import expect
 
 _settings = {"count": None}
@@ -149,3 +149,6 @@ def _inside(function, item):
 @functools.cache
 def _pool(size):
     return ThreadPoolExecutor(size, thread_name_prefix="savi")
+
+
+forks.in_child(_pool.cache_clear)  # a child starts threads of its own
