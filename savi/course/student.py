@@ -1,12 +1,12 @@
 """A student's file in a process of its own, asked one call at a time.
 
-The judge (check.py) does not run a student's code in its own process and believes nothing that the code says of itself:
+The judge (check.py, process.py) does not run a student's code in its own process and believes nothing that the code says of itself:
 it sends the name of a function with arguments, gets a value back, and holds the value to a property. So a file may print,
 exit, or replace hypothesis as it likes; it cannot pass but by right values. One message is one line of JSON:
 
-    judge    {"id": 7, "call": "kl", "arguments": [...]}
-    file     {"id": 7, "value": ...}, or "todo", or "error" with the "line" that raised
-    file     {"id": 7, "function": 0, "arguments": [...]} asks for a function that was an argument;
+    judge    {"id": "5f0c", "call": "kl", "arguments": [...]}
+    file     {"id": "5f0c", "value": ...}, or "todo", or "error" with the "line" that raised
+    file     {"id": "5f0c", "function": 0, "arguments": [...]} asks for a function that was an argument;
     judge    {"value": ...} or {"error": ...} answers that
 
 An array is its dtype, shape and bytes; nothing is unpickled. `python -m savi.course.student FILE` is the side that answers.
@@ -122,7 +122,7 @@ def serve(path):
 
         return asked
 
-    say({"id": "start"})
+    say({"id": "start", "pid": os.getpid()})
     names, problem = load(path)
     say({"id": "load"} | (problem or {}))
     for line in questions:
