@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..engine import given
+from ..engine.files import InputError
+
 
 def unchanged(x, rng):
     """x itself: the `prepare` of data that are what they are."""
@@ -13,8 +16,15 @@ def unchanged(x, rng):
 def binarize(images, rng, precision=None):
     """Samples in {0, 1} with P(1) = grey value (dynamic binarization); shape and dtype of images, floats in [0, 1].
 
-    precision: the dtype of the random numbers, which settles what a seed gives; None for that of images.
+    precision: the dtype of the random numbers, which settles what a seed gives; None for that of images. Raises InputError
+    on other values, as the grey values of bytes, and on NaN.
     """
+    images = given.array("images", images)
+    if precision is None and images.dtype not in (np.float32, np.float64):
+        precision = np.float64
+    if images.size and not (images.min() >= 0 and images.max() <= 1):
+        raise InputError(f"images has values from {images.min():g} to {images.max():g}; expected grey values in [0, 1]")
+    given.generator("rng", rng)
     return (rng.random(images.shape, precision or images.dtype) < images).astype(images.dtype)
 
 
@@ -39,4 +49,4 @@ class Dataset(NamedTuple):
 
 def as_dataset(data):
     """The Dataset itself, or one whose training part is the array (N, M), or what NumPy makes one of."""
-    return data if isinstance(data, Dataset) else Dataset("an array", np.asarray(data))
+    return data if isinstance(data, Dataset) else Dataset("an array", given.array("the data", data))

@@ -9,6 +9,7 @@ import hashlib
 import os
 from typing import NamedTuple
 
+from ..engine import given
 from ..engine.files import InputError, reading, replacing
 
 
@@ -131,9 +132,7 @@ def _spelled(digest):
 
 def known(name):
     """`name`, if it is a data set's; or else InputError."""
-    if name not in SOURCES:
-        raise InputError(f"no data set {name!r}; expected one of {', '.join(SOURCES)}")
-    return name
+    return given.one_of("the data set", name, SOURCES)
 
 
 def folders(folder):

@@ -10,7 +10,8 @@ With the affine one log p(x | z) is concave in z, so that every posterior has on
 
 import numpy as np
 
-from ..engine.files import InputError, expect
+from ..engine import given
+from ..engine.files import InputError
 from ..models.sequence_decoders import LSTMDecoder
 from .dataset import Dataset
 
@@ -41,10 +42,13 @@ def load(seed=0, oracle="tanh", examples=EXAMPLES, length=LENGTH, z_range=5.0, v
     oracle: "tanh" or "affine". examples: numbers for training, validation and testing. z_range: the weights from z are
     uniform on (-z_range, z_range). Raises InputError on an unknown oracle or sizes below 1.
     """
-    if oracle not in ORACLES:
-        raise InputError(f"oracle is {oracle!r}; expected one of {', '.join(ORACLES)}")
-    for name, value in (("length", length), ("vocabulary", vocabulary), ("units", units), ("examples", min(examples))):
-        expect(name, value, value >= 1 and value % 1 == 0, "whole numbers >= 1")
+    given.one_of("oracle", oracle, ORACLES)
+    seed, z_range = given.whole("seed", seed), given.number("z_range", z_range, "[0, inf)")
+    sizes = {"length": length, "vocabulary": vocabulary, "units": units}
+    length, vocabulary, units = (given.whole(name, value, 1) for name, value in sizes.items())
+    examples = [given.whole("examples", n, 1) for n in given.listed("examples", examples, "three numbers")]
+    if len(examples) != 3:
+        raise InputError(f"examples is {examples}; expected three numbers, for training, validation and testing")
     layers = (units,) if oracle == "tanh" else ()
     decoder = LSTMDecoder(vocabulary, units, units, LATENT, layers, "tanh", "output")
     theta = draw(decoder, np.random.default_rng([seed, 0]), z_range)

@@ -21,7 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
-from . import blas, forks
+from . import blas, forks, given
 from .files import expect
 
 _settings = {"count": None}
@@ -43,8 +43,7 @@ def count():
 
 def use(threads):
     """Let `threads` threads work at a time; None: ask the environment again."""
-    expect("threads", threads, threads is None or threads >= 1, "None or a whole number >= 1")
-    _settings["count"] = threads
+    _settings["count"] = None if threads is None else given.whole("threads", threads, 1)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,8 @@ examples go through in batches, importance samples in chunks.
 
 import numpy as np
 
-from ..engine import threads
+from ..engine import given, threads
+from ..engine.files import InputError
 from ..inference.optimizers import Adam
 
 ROWS = 400  # examples times samples that are evaluated at a time
@@ -14,6 +15,8 @@ ROWS = 400  # examples times samples that are evaluated at a time
 
 def infer(model, method, theta, phi, x, rng, steps=None, batch=500):
     """lam (N, n) of all examples x (N, M), batch by batch; steps as in method.infer."""
+    x, batch = given.examples("x", x), given.whole("batch", batch, 1)
+    given.thing("method", method)
     return np.concatenate(
         [method.infer(model, theta, phi, x[i : i + batch], rng, steps) for i in range(0, len(x), batch)]
     )
@@ -21,17 +24,30 @@ def infer(model, method, theta, phi, x, rng, steps=None, batch=500):
 
 def elbo_parts(model, theta, lam, x, rng, samples=10):
     """(reconstruction, KL), each (N,): -E_q[log p(x|z)] by `samples` noise samples, and KL(q || p); -ELBO is their sum."""
-    reconstruction, kl = zip(*_over_batches(model.parts, model, theta, lam, x, rng, samples))
+    reconstruction, kl = zip(*_over_batches("parts", model, theta, lam, x, rng, samples))
     return np.concatenate(reconstruction), np.concatenate(kl)
 
 
 def neg_elbo(model, theta, lam, x, rng, samples=10):
     """-ELBO (N,), an upper bound of -log p(x) in expectation over the noise.  [E2]"""
-    return np.concatenate(list(_over_batches(model.loss, model, theta, lam, x, rng, samples)))
+    return np.concatenate(list(_over_batches("loss", model, theta, lam, x, rng, samples)))
 
 
-def _over_batches(function, model, theta, lam, x, rng, samples):
-    """function(lam, theta, x, noise) of each batch of examples, with fresh noise, in order."""
+def _given(model, theta, lam, x, rng, samples):
+    """(x, samples) as the functions of this room work with them; InputError where anything is not what it should be."""
+    given.thing("model", model)
+    x, samples = given.examples("x", x), given.whole("samples", samples, 1)
+    if given.floats("lam", lam).shape[:1] != (len(x),):
+        raise InputError(f"lam has shape {lam.shape}; {len(x)} examples need ({len(x)}, n)")
+    given.floats("theta", theta)
+    given.generator("rng", rng)
+    return x, samples
+
+
+def _over_batches(verb, model, theta, lam, x, rng, samples):
+    """model.verb(lam, theta, x, noise) of each batch of examples, with fresh noise, in order."""
+    x, samples = _given(model, theta, lam, x, rng, samples)
+    function = getattr(model, verb)
     items = (
         (lam[rows], theta, x[rows], model.draw_noise(rng, samples, len(x[rows]), theta.dtype))
         for rows in _batches(len(x), samples)
@@ -44,6 +60,7 @@ def importance_weighted(model, theta, lam, x, rng, samples=5000):
 
     A lower bound of log p(x) in expectation that tightens with S. The sum streams: memory does not grow with S.
     """
+    x, samples = _given(model, theta, lam, x, rng, samples)
     return np.concatenate(
         [_stream(model, theta, lam[rows], x[rows], rng, samples) for rows in _batches(len(x), min(samples, ROWS // 20))]
     )
@@ -70,6 +87,9 @@ def optimum(model, theta, lam, x, rng, tolerance=0.05, samples=5, steps=50, max_
     less than a quarter of `tolerance` nats: lam* is a local optimum, in the basin of lam, to about that tolerance. An example
     that lam served better keeps lam. Returns (lam*, converged).
     """
+    x, samples = _given(model, theta, lam, x, rng, samples)
+    steps, max_rounds = given.whole("steps", steps, 1), given.whole("max_rounds", max_rounds, 1)
+    tolerance = given.number("tolerance", tolerance, "(0, inf)")
     rows = _batches(len(x), 8 * samples)
     items = [(lam[r], x[r], child) for r, child in zip(rows, rng.spawn(len(rows)))]
 
@@ -166,11 +186,11 @@ def evaluate(model, method, theta, phi, x, rng, steps=None, samples=10, iw_sampl
     reconstruction, kl = elbo_parts(model, theta, lam, x, rng, samples)
     summary = {"reconstruction": reconstruction.mean(), "kl": kl.mean()}
     summary["neg_elbo"] = summary["reconstruction"] + (0 if np.isnan(summary["kl"]) else summary["kl"])
-    if iw_samples:
+    if given.whole("iw_samples", iw_samples):
         nll = -importance_weighted(model, theta, lam, x, rng, iw_samples)
         summary |= {"nll_iw": nll.mean()} | {measure.name: measure.value(nll, x) for measure in measures}
-    if gap_examples:
-        few = slice(gap_examples)
+    if given.whole("gap_examples", gap_examples):
+        few = slice(int(gap_examples))
         _, converged, loss, best_loss = _against_optimum(model, theta, lam[few], x[few], rng)
         summary |= {"amortization_gap": loss.mean() - best_loss.mean(), "gap_converged": converged}
     return {name: value if isinstance(value, bool) else float(value) for name, value in summary.items()}

@@ -2,9 +2,8 @@
 
 import functools
 
-import numpy as np
-
 from ..data.dataset import as_dataset, binarize, unchanged
+from ..engine import given
 from ..engine.files import InputError, digest
 
 
@@ -19,11 +18,14 @@ class Examples:
 
     def __init__(self, model, data, binarized, dtype, valid_examples, monitor):
         data = as_dataset(data)
-        self.train, self.dtype, self.prepare = np.asarray(data.train), np.dtype(dtype), data.prepare
+        self.dtype, self.prepare = given.precision("dtype", dtype), data.prepare
+        self.train = given.array("the training data", data.train)
         if self.train.ndim < 2 or not len(self.train):
             raise InputError(f"the training data have shape {self.train.shape}; expected (N, M) with N >= 1")
-        judges = {"valid": data.valid[:valid_examples]} if len(data.valid) else {}
-        self.judges = {name: np.asarray(x) for name, x in (judges | (monitor or {})).items()}
+        judges = {"valid": data.valid[:valid_examples]} if valid_examples and len(data.valid) else {}
+        if monitor is not None:
+            judges |= given.thing("monitor", monitor)
+        self.judges = {name: given.examples(f"the data {name!r}", x) for name, x in judges.items()}
         for x in (self.train, *self.judges.values()):
             model.check(x)
         if binarized is None:
@@ -34,7 +36,7 @@ class Examples:
     def prepared(self, x, rng):
         """Rows x of the data as the model sees them, in the run's dtype; what is random of them is drawn from rng."""
         if self.binarized:
-            return binarize(x.astype(self.dtype), rng, np.float32)
+            return binarize(x.astype(self.dtype), rng, "float32")
         return self.prepare(x, rng).astype(self.dtype)
 
     def describe(self):

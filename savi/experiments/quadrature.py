@@ -10,7 +10,7 @@ grid whose coarser half agrees with it is as good as exact. Latent coordinates a
 
 import numpy as np
 
-from ..engine import threads
+from ..engine import given, threads
 from ..engine.files import InputError
 from ..models.gaussian import LOG_2PI, AnalyticKL, split
 
@@ -27,6 +27,8 @@ def log_marginal(model, theta, x, nodes=32, tolerance=0.05, most=256):
     than `tolerance`, nodes are doubled, up to `most`. The difference is the coarser half's error; the finer one's is far
     smaller (for sequences of the synthetic oracle below 0.001). Raises InputError on more than two dimensions.
     """
+    x, nodes = _given(theta, x), given.whole("nodes", nodes, 2)
+    tolerance = given.number("tolerance", tolerance, "(0, inf)")
     low, high = _boxes(model, theta, x)
     value, rows = np.empty(len(x)), np.arange(len(x))
     while len(rows):
@@ -34,6 +36,12 @@ def log_marginal(model, theta, x, nodes=32, tolerance=0.05, most=256):
         rows = rows[np.abs(value[rows] - coarse) > tolerance] if nodes < most else rows[:0]
         nodes *= 2
     return value
+
+
+def _given(theta, x):
+    """x as an array of examples; InputError where it is none, or theta no array of floats."""
+    given.floats("theta", theta)
+    return given.examples("x", x)
 
 
 def grid(model, spacing):
@@ -85,8 +93,8 @@ def _log_sum(a):
 
 def elbo_parts(model, theta, lam, x, nodes=20):
     """(reconstruction, KL), each (N,), as evaluation.elbo_parts, but E_q exact to `nodes` nodes a dimension."""
-    e, weights = hermite(model.latent_dim, nodes)
-    if lam.shape != (len(x), 2 * model.latent_dim):
+    x, (e, weights) = _given(theta, x), hermite(model.latent_dim, given.whole("nodes", nodes, 1))
+    if given.floats("lam", lam).shape != (len(x), 2 * model.latent_dim):
         raise InputError(f"lam has shape {lam.shape}; expected ({len(x)}, {2 * model.latent_dim})")
 
     def part(i):
@@ -121,7 +129,7 @@ def best_gaussian(model, theta, x, spacing=0.2, rounds=6):
     """
     if model.latent_dim != 2 or model.prior.any():
         raise InputError("best_gaussian takes models with two latent dimensions and a standard normal prior")
-    axis, u = grid(model, spacing)
+    x, (axis, u) = _given(theta, x), grid(model, spacing)
     rows = max(1, 2_000_000 // len(u))
     found = []
     for i in range(0, len(x), rows):

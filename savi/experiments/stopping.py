@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.dataset import as_dataset
+from ..engine import given
 from ..engine.files import expect
 from .training import fit
 
@@ -67,8 +68,7 @@ def fit_stopped(model, method, data, ends, seed=0, *, judges, patience=2.0, watc
 def stage_ends(epochs, steps, stages=16, first=0.05):
     """Epochs at equal ratios, `stages` of them from first * epochs to epochs, each a whole number of an epoch's `steps`
     minibatches; those that fall together are one."""
-    expect("stages", stages, stages >= 1 and stages % 1 == 0, "a whole number >= 1")
-    expect("first", first, 0 < first <= 1, "in (0, 1]")
+    stages, first = given.whole("stages", stages, 1), given.number("first", first, "(0, 1]")
     last = max(round(epochs * steps), 1)
     ends = np.geomspace(first * last, last, stages) if stages > 1 else [last]
     return [int(end) / steps for end in np.unique(np.maximum(np.rint(ends), 1))]

@@ -121,7 +121,7 @@ class Task:
             decoder = self.decoder(settings)
         try:
             model = LatentGaussianModel(decoder)
-        except (AttributeError, TypeError) as error:
+        except (AttributeError, TypeError, InputError) as error:
             raise InputError(self._made("decoder(settings)", decoder, "p(x | z), as an MLPDecoder")) from error
         D = settings.latent
         expect(f"latent_dim of what task {self.name!r} decodes with", model.latent_dim, model.latent_dim == D, D)

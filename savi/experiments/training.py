@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..engine import given
 from ..engine.files import InputError, expect
 from ..inference.optimizers import Adam, clip_norm
 from . import checkpoints
@@ -65,19 +66,19 @@ def fit(
     Raises InputError on unusable data, settings or checkpoints, NonFiniteLoss when the loss stops being finite (what is
     saved stays). Ctrl-C saves last.npz, where `out` is given, and then goes on as KeyboardInterrupt.
     """
-    expect("batch", batch, batch >= 1 and batch % 1 == 0, "a whole number >= 1")
-    expect("epochs", epochs, 0 <= epochs < np.inf, "a number >= 0")
-    expect("seed", seed, seed >= 0 and seed % 1 == 0, "a whole number >= 0")
-    expect("learning_rate", learning_rate, learning_rate > 0, "> 0")
-    expect("decay", decay, 0 < decay <= 1, "in (0, 1]")
-    expect("warmup_epochs", warmup_epochs, warmup_epochs >= 0, ">= 0")
-    expect("beta_start", beta_start, beta_start >= 0, ">= 0")
-    expect("clip", clip, clip is None or clip > 0, "None or > 0")
-    expect("phi_decay", phi_decay, 0 <= phi_decay * learning_rate < 1, "at least 0 and below 1 / learning_rate")
+    given.thing("model", model), given.thing("method", method)
+    epochs, seed = given.number("epochs", epochs, "[0, inf)"), given.whole("seed", seed)
+    batch, valid_examples = given.whole("batch", batch, 1), given.whole("valid_examples", valid_examples)
+    optimizer = Adam(given.number("learning_rate", learning_rate, "(0, inf)"))
+    decay, beta_start = given.number("decay", decay, "(0, 1]"), given.number("beta_start", beta_start, "[0, inf)")
+    warmup = given.number("warmup_epochs", warmup_epochs, "[0, inf)"), beta_start
+    clip = None if clip is None else given.number("clip", clip, "(0, inf)")
+    phi_decay = given.number("phi_decay", phi_decay, "[0, inf)")
+    expect("phi_decay", phi_decay, phi_decay * learning_rate < 1, "below 1 / learning_rate")
+    if judge_at is not None:
+        judge_at = {given.whole("judge_at", epoch) for epoch in given.listed("judge_at", judge_at, "a list of epochs")}
     examples = Examples(model, data, binarize, dtype, valid_examples, monitor)
-    optimizer, warmup = Adam(float(learning_rate)), (float(warmup_epochs), float(beta_start))
-    clip = None if clip is None else float(clip)
-    run = _Run(model, method, examples, int(seed), int(batch), optimizer, float(decay), warmup, clip, float(phi_decay))
+    run = _Run(model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay)
     path = None if out is None else os.path.join(out, "last.npz")
     state = None
     if resume and path is not None and os.path.exists(path):

@@ -6,6 +6,7 @@ d theta = grad_theta f;  d phi = (d lam / d phi)^T grad_lam f
 
 import numpy as np
 
+from ..engine import given
 from ..engine.files import InputError
 from .svi import AscentMethod
 
@@ -16,7 +17,8 @@ class AmortizedMethod(AscentMethod):
 
     def __init__(self, encoder, steps, step_size, momentum, clip, samples):
         super().__init__(steps, step_size, momentum, clip, samples)
-        self.encoder, self.size = encoder, encoder.size
+        self.encoder = given.thing("encoder", encoder)
+        self.size = encoder.size
         self.divisible = not encoder.random  # one stream of random numbers draws all masks
 
     def settings(self):

@@ -11,7 +11,7 @@ from collections import deque
 
 import numpy as np
 
-from ..engine import threads
+from ..engine import given, threads
 from ..engine.files import InputError, expect
 
 
@@ -23,9 +23,7 @@ class InferenceMethod:
     divisible = True  # a batch may be cut in parts that are worked out side by side
 
     def __init__(self, steps, samples):
-        expect("steps", steps, steps >= 0 and steps % 1 == 0, "a whole number >= 0")
-        expect("samples", samples, samples >= 1 and samples % 1 == 0, "a whole number >= 1")
-        self.steps, self.samples = int(steps), int(samples)
+        self.steps, self.samples = given.whole("steps", steps), given.whole("samples", samples, 1)
 
     def __repr__(self):
         """Every setting, so that equal texts mean equal methods."""
@@ -74,10 +72,7 @@ class InferenceMethod:
 
     def infer(self, model, theta, phi, x, rng, steps=None):
         """lam (B, n) for x (B, M) after `steps` steps from lam_0 (the method's own K when None); fresh noise in each."""
-        x = np.asarray(x)
-        lam = self.start(model, theta, phi, x, rng)
-        steps = self.steps if steps is None else steps
-        noise = (model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps))
+        x, lam, noise = self._begun(model, theta, phi, x, rng, steps)
 
         def part(rows, noise):
             noise = (e[:, rows] for e in noise)
@@ -89,10 +84,7 @@ class InferenceMethod:
 
     def path(self, model, theta, phi, x, rng, steps=None):
         """lam_0, lam_1, ..., (steps + 1, B, n): what `infer` goes through."""
-        x = np.asarray(x)
-        lam = self.start(model, theta, phi, x, rng)
-        steps = self.steps if steps is None else steps
-        noise = (model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps))
+        x, lam, noise = self._begun(model, theta, phi, x, rng, steps)
         return np.array([lam, *self.walk(model.objective(theta, x), phi, lam, noise)])
 
     def gradient(self, model, theta, phi, x, rng=None, beta=1.0, noise=None):
@@ -101,7 +93,7 @@ class InferenceMethod:
         noise: (K + 1, S, B, D), K inner steps and the final loss (K = 0 for the VAE), or None to draw it from rng.
         beta: the weight of the KL term [E4]. Raises InputError on a shape mismatch or an x outside the support.
         """
-        x = np.asarray(x)
+        x = self._given(model, theta, phi, x)
         noise = self._noise(model, theta, x, rng, noise)
 
         def part(rows):
@@ -114,6 +106,21 @@ class InferenceMethod:
         """`gradient` of a part of the batch: the method itself."""
         raise NotImplementedError
 
+    def _given(self, model, theta, phi, x):
+        """x as an array of examples, and InputError where one of the others is not what a method works with."""
+        given.thing("model", model)
+        given.floats("theta", theta)
+        if self.size:
+            given.floats("phi", phi)
+        return given.examples("x", x)
+
+    def _begun(self, model, theta, phi, x, rng, steps):
+        """(x, lam_0, the noise of each step), with which `infer` and `path` begin."""
+        x, steps = self._given(model, theta, phi, x), given.whole("steps", self.steps if steps is None else steps)
+        rng = given.generator("rng", rng) if steps else rng
+        noise = (model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps))
+        return x, self.start(model, theta, phi, x, rng), noise
+
     def _slices(self, model, x):
         """The batch as slices for threads to work on."""
         if not (self.divisible and model.divisible):
@@ -123,10 +130,12 @@ class InferenceMethod:
     def _noise(self, model, theta, x, rng, noise):
         """The given noise (K + 1, S, B, D), checked, or a fresh draw."""
         if noise is None:
+            given.generator("rng", rng)
             return [model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(self.training_steps + 1)]
-        if len(noise) != self.training_steps + 1 or any(np.ndim(e) != 3 or np.shape(e)[1] != len(x) for e in noise):
+        noise = given.array("noise", noise)
+        if noise.ndim != 4 or (len(noise), noise.shape[2]) != (self.training_steps + 1, len(x)):
             raise InputError(
-                f"noise has shape {np.shape(noise)}; {self.training_steps} inner steps, the final loss and a batch of "
+                f"noise has shape {noise.shape}; {self.training_steps} inner steps, the final loss and a batch of "
                 f"{len(x)} need ({self.training_steps + 1}, S, {len(x)}, D)"
             )
         return noise

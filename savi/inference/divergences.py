@@ -20,6 +20,7 @@ import autograd.numpy as np
 import numpy
 from autograd.tracer import getval
 
+from ..engine import given
 from ..engine.files import InputError, expect
 from .optimizers import Adam
 from .programs import Trace, enumerate_paths, log_density, shape_of
@@ -81,7 +82,7 @@ def minimize(loss, phi, steps, rng, optimizer=Adam(0.01), average=0.25):  # noqa
 
     phi is the mean over the last steps, a share `average` of all, in which sampling noise cancels (Polyak 1992).
     """
-    expect("steps", steps, steps >= 1, "at least 1")
+    steps, average = given.whole("steps", steps, 1), given.number("average", average, "[0, 1]")
     value_and_grad = autograd.value_and_grad(lambda phi: np.mean(loss(phi, rng)))
     state, losses, last = optimizer.init(phi), [], max(1, round(average * steps))
     total = numpy.zeros_like(phi)

@@ -10,6 +10,7 @@ matrix, and none forms a theta-sized array per call but `autograd`.
 
 import numpy as np
 
+from ..engine import given
 from ..engine.files import InputError
 from ..models.base import Product
 
@@ -80,9 +81,7 @@ def find(method):
     """The function of that name, or the function itself. Raises InputError on an unknown name."""
     if callable(method):
         return method
-    if method not in METHODS:
-        raise InputError(f"hvp method is {method!r}; expected one of {', '.join(METHODS)}")
-    return METHODS[method]
+    return METHODS[given.one_of("hvp method", method, METHODS)]
 
 
 def product(f, evaluation, v, method="exact", **options):
@@ -91,6 +90,8 @@ def product(f, evaluation, v, method="exact", **options):
     method: a name in METHODS or a function of (f, evaluation, v). options: r, the difference step: for "complex" a
     number, for "forward" and "central" also one per example (B,) or a function (lam, v) -> (B,) such as `scaled_step`.
     """
+    if given.floats("v", v).shape != evaluation.lam.shape:
+        raise InputError(f"v has shape {v.shape}; expected that of lam, {evaluation.lam.shape}")
     return find(method)(f, evaluation, v, **options)
 
 

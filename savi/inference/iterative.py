@@ -15,7 +15,8 @@ iteration this is the VAE ([LI] 4.2).
 
 import numpy as np
 
-from ..engine.files import InputError, expect
+from ..engine import given
+from ..engine.files import InputError
 from ..engine.records import ParamSum, Records
 from ..nets.highway import HighwayMLP
 from . import starts
@@ -74,11 +75,11 @@ class Iterative(InferenceMethod):
     name = "iterative"
 
     def __init__(self, net, encodings, steps=5, samples=10, update=Gated(), start="prior", theta_at="last"):  # noqa: B008
-        super().__init__(steps, samples)
-        if steps < 1:
-            raise InputError(f"steps is {steps}; an iterative inference model needs at least 1")
-        expect("theta_at", repr(theta_at), theta_at in ("last", "every"), "'last' or 'every'")
-        self.net, self.encodings, self.update, self.theta_at = net, tuple(encodings), update, theta_at
+        super().__init__(given.whole("steps", steps, 1), samples)
+        self.net, self.update = given.thing("net", net), given.thing("update", update)
+        encodings = given.listed("encodings", encodings, "a list of encodings, as [Gradient()]")
+        self.encodings = tuple(given.thing("encoding", e) for e in encodings)
+        self.theta_at = given.one_of("theta_at", theta_at, ("last", "every"))
         self.lam_size = net.outputs // update.heads
         self.from_start = starts.find(start, self.lam_size)
         self.start_at, self.size = self.from_start.name, net.size + self.from_start.size
@@ -121,8 +122,8 @@ class Iterative(InferenceMethod):
             yield lam
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
-        f, trunk = model.objective(theta, x, beta), Trunk(self.net, phi[: self.net.size])
         lam, record = self._lam_0(model, theta, phi, x)
+        f, trunk = model.objective(theta, x, beta), Trunk(self.net, phi[: self.net.size])
         look = f.gradient if self.needs_gradient or self.from_start.size else f.forward
         e = first = look(lam, noise[0])
         theta_bar = f.theta_sum()

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..engine import given
 from ..engine.files import InputError
 
 
@@ -60,10 +61,8 @@ def find(start, lam_size):
     """The start of that name, or from an encoder. Raises InputError on anything else."""
     if isinstance(start, str):
         kinds = {"prior": Prior, "learned": lambda: Learned(lam_size)}
-        if start not in kinds:
-            raise InputError(f"start is {start!r}; expected 'prior', 'learned' or an encoder")
-        return kinds[start]()
-    if start.outputs != lam_size:
+        return kinds[given.one_of("start", start, (*kinds, "an encoder"))]()
+    if given.thing("encoder", start).outputs != lam_size:
         raise InputError(f"the encoder {start!r} gives {start.outputs} outputs; the update moves {lam_size}")
     if start.random:
         raise InputError(

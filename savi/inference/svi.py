@@ -14,7 +14,8 @@ import copy
 
 import numpy as np
 
-from ..engine.files import InputError, expect
+from ..engine import given
+from ..engine.files import InputError
 from .base import InferenceMethod, last
 
 
@@ -71,11 +72,9 @@ class AscentMethod(InferenceMethod):
 
     def __init__(self, steps, step_size, momentum, clip, samples):
         super().__init__(steps, samples)
-        expect("step_size", step_size, np.all(np.asarray(step_size) >= 0), ">= 0")
-        expect("momentum", momentum, 0 <= momentum < 1, "in [0, 1)")
-        expect("clip", clip, clip is None or clip > 0, "None or > 0")
-        self.step_size = float(step_size) if np.ndim(step_size) == 0 else np.asarray(step_size)
-        self.momentum, self.clip = float(momentum), None if clip is None else float(clip)
+        self.step_size = _step_size(step_size)
+        self.momentum = given.number("momentum", momentum, "[0, 1)")
+        self.clip = None if clip is None else given.number("clip", clip, "(0, inf)")
 
     def settings(self):
         return super().settings() | {"step_size": self.step_size, "momentum": self.momentum, "clip": self.clip}
@@ -101,6 +100,16 @@ class AscentMethod(InferenceMethod):
         return self.step_size.astype(lam.dtype), self.momentum, self.clip
 
 
+def _step_size(step_size):
+    """The step size as a number, or as an array (n,) with one for each entry of lam."""
+    if not isinstance(step_size, list | tuple | np.ndarray) or not np.ndim(step_size):
+        return given.number("step_size", step_size, "[0, inf)")
+    sizes = given.finite("step_size", step_size, (len(step_size),))
+    if not (sizes >= 0).all():
+        raise InputError(f"step_size is {sizes.tolist()}; expected numbers >= 0")
+    return sizes
+
+
 class SVI(AscentMethod):
     """SVI: K steps from the prior, from zero or from a random point; there is no phi.
 
@@ -112,9 +121,8 @@ class SVI(AscentMethod):
 
     def __init__(self, steps=20, step_size=0.05, momentum=0.5, clip=None, samples=1, start="prior"):
         super().__init__(steps, step_size, momentum, clip, samples)
-        if start not in ("prior", "zero", "random"):
-            raise InputError(f"start is {start!r}; expected 'prior', 'zero' or 'random'")
-        self.start_at, self.divisible = start, start != "random"  # one stream of random numbers draws all starts
+        self.start_at = given.one_of("start", start, ("prior", "zero", "random"))
+        self.divisible = start != "random"  # one stream of random numbers draws all starts
 
     def settings(self):
         return super().settings() | {"start": self.start_at}
@@ -124,7 +132,7 @@ class SVI(AscentMethod):
         if self.start_at == "zero":
             lam[...] = 0
         if self.start_at == "random":
-            lam = 0.1 * rng.standard_normal(lam.shape, dtype=theta.dtype)
+            lam = 0.1 * given.generator("rng", rng).standard_normal(lam.shape, dtype=theta.dtype)
         return lam
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
@@ -144,6 +152,7 @@ class VariationalEM(SVI):
     name = "em"
 
     def __init__(self, optimizer, steps=20, samples=1, start="prior"):
+        given.thing("optimizer", optimizer)
         super().__init__(steps, optimizer.step_size, 0.0, None, samples, start)
         self.optimizer = optimizer
 

@@ -4,6 +4,7 @@ import autograd
 import autograd.numpy as np
 import numpy
 
+from ..engine import given
 from ..engine.files import InputError
 from .base import Model, Objective, VectorTerm
 from .reference import product_by
@@ -34,10 +35,11 @@ class AutogradModel(Model):
         posterior_kl=None,
         log_weights=None,
     ):
-        self.user_loss, self.lam_size, self.size, self.noise_size = loss, lam_size, theta_size, noise_size
-        self.prior = numpy.zeros(lam_size) if prior is None else numpy.asarray(prior, dtype=float)
-        if self.prior.shape != (lam_size,):
-            raise InputError(f"prior has shape {self.prior.shape}; lam_size {lam_size} needs ({lam_size},)")
+        self.user_loss = given.thing("loss", loss)
+        self.lam_size, self.size = given.whole("lam_size", lam_size, 1), given.whole("theta_size", theta_size)
+        self.noise_size = given.whole("noise_size", noise_size, 1)
+        prior = numpy.zeros(self.lam_size) if prior is None else prior
+        self.prior = given.finite("prior", prior, (self.lam_size,), f"lam_size {lam_size} needs")
         self._init, self.user_parts, self.user_kl, self.user_log_weights = init, parts, posterior_kl, log_weights
         optional = {"parts": parts, "posterior_kl": posterior_kl, "log_weights": log_weights}
         self.supports = frozenset({"tangent"} | {verb for verb, function in optional.items() if function})
@@ -56,9 +58,9 @@ class AutogradModel(Model):
         return rng.standard_normal((samples, batch, self.noise_size), dtype=dtype)
 
     def objective(self, theta, x, beta=1.0):
-        if theta.shape != (self.size,):
+        if given.floats("theta", theta).shape != (self.size,):
             raise InputError(f"theta has shape {theta.shape}; this model needs ({self.size},)")
-        return AutogradObjective(self, theta, x, beta)
+        return AutogradObjective(self, theta, given.examples("x", x), given.number("beta", beta))
 
     def posterior_kl(self, lam, target):
         if self.user_kl is None:

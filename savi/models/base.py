@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..engine import given
 from ..engine.files import InputError
 
 
@@ -232,26 +233,26 @@ class Model:
 
         lam (B, n); theta (P,); x (B, ...); noise (S, B, .). Raises InputError as `objective` does.
         """
-        return self.objective(theta, x, beta).loss(lam, noise)
+        return self.objective(theta, x, beta).loss(*_point(lam, noise))
 
     def parts(self, lam, theta, x, noise):
         """(-E_q[log p(x|z)], KL), each (B,), nats: the loss is their sum."""
-        return self.objective(theta, x).parts(lam, noise)
+        return self.objective(theta, x).parts(*_point(lam, noise))
 
     def evaluate(self, lam, theta, x, noise, beta=1.0):
         """The Evaluation of f: .loss (B,), .d_lam (B, n)."""
-        return self.objective(theta, x, beta).evaluate(lam, noise)
+        return self.objective(theta, x, beta).evaluate(*_point(lam, noise))
 
     def theta_gradient(self, lam, theta, x, noise, beta=1.0):
         """d f / d theta (P,), summed over the batch.  [E13]"""
         f = self.objective(theta, x, beta)
-        return f.theta_sum().add(f.gradient(lam, noise)).value()
+        return f.theta_sum().add(f.gradient(*_point(lam, noise))).value()
 
     def log_weights(self, lam, theta, x, noise):
         """log p(x, z_s) - log q(z_s) of each sample, (S, B), nats: the terms of the importance-weighted bound.  [E5]"""
         if "log_weights" not in self.supports:
             raise self.missing("log_weights", "the importance-weighted estimate")
-        return self.objective(theta, x).log_weights(lam, noise)
+        return self.objective(theta, x).log_weights(*_point(lam, noise))
 
     def posterior_kl(self, lam, target):
         """KL(q(z; lam) || q(z; target)) (B,) and its gradient with respect to lam (B, n), target held fixed.  [E3]"""
@@ -260,6 +261,11 @@ class Model:
     def missing(self, verb, user):
         """The InputError that says which optional verb is not there."""
         return InputError(f"{self!r} has no {verb}; {user} needs it")
+
+
+def _point(lam, noise):
+    """lam and noise from outside, as an objective takes them."""
+    return given.floats("lam", lam, "fc"), given.array("noise", noise)
 
 
 class Objective:

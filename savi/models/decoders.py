@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 
+from ..engine import given
 from ..engine.files import InputError
 from ..engine.records import ParamSum, Records
 from .base import Decoder, Given
@@ -20,7 +21,7 @@ class MLPDecoder(Decoder):
     """
 
     def __init__(self, net, likelihood):
-        self.net, self.likelihood = net, likelihood
+        self.net, self.likelihood = given.thing("net", net), given.thing("likelihood", likelihood)
         self.latent_dim = net.inputs
         self.data_dim = likelihood.data_dim(net.outputs)
         self.size = self.work = net.size + likelihood.size(self.data_dim)
@@ -180,7 +181,9 @@ class FixedDecoder(Decoder):
     """
 
     def __init__(self, decoder, theta):
-        self.decoder, self.theta = decoder, theta
+        self.decoder, self.theta = given.thing("decoder", decoder), given.floats("theta", theta)
+        if theta.shape != (decoder.size,):
+            raise InputError(f"theta has shape {theta.shape}; {decoder!r} needs ({decoder.size},)")
         self.latent_dim, self.data_dim, self.work = decoder.latent_dim, decoder.data_dim, decoder.work
         self.has_tangent, self.has_residual = decoder.has_tangent, decoder.has_residual
         self.takes_probabilities = decoder.takes_probabilities

@@ -10,6 +10,7 @@ lam-quantities are per example: the batch never mixes. theta-quantities are sums
 
 import numpy as np
 
+from ..engine import given
 from ..engine.files import InputError
 from .base import Model, Objective, Product, RecordTerm, VectorTerm
 from .gaussian import AnalyticKL, log_density, reparameterized_hvp, sample_backward, sample_tangent, split
@@ -25,14 +26,13 @@ class LatentGaussianModel(Model):
     divisible = True  # threads may work on parts of a batch
 
     def __init__(self, decoder, prior=None, kl=AnalyticKL):
-        self.decoder, self.kl = decoder, kl
+        if not hasattr(kl, "has_density"):
+            raise InputError(f"kl is {kl!r}; expected AnalyticKL, SampledKL or PointMass")
+        self.decoder, self.kl = given.thing("decoder", decoder), kl
         self.latent_dim, self.size, self.lam_size = decoder.latent_dim, decoder.size, 2 * decoder.latent_dim
         self.work, self.data_dim, self.takes_probabilities = decoder.work, decoder.data_dim, decoder.takes_probabilities
-        self.prior = np.zeros(self.lam_size) if prior is None else np.asarray(prior, dtype=float)
-        if self.prior.shape != (self.lam_size,):
-            raise InputError(
-                f"prior has shape {self.prior.shape}; latent_dim {self.latent_dim} needs ({self.lam_size},)"
-            )
+        prior, needed = np.zeros(self.lam_size) if prior is None else prior, f"latent_dim {self.latent_dim} needs"
+        self.prior = given.finite("prior", prior, (self.lam_size,), needed)
         optional = {"errors": decoder.has_residual, "tangent": decoder.has_tangent}
         optional |= dict.fromkeys(("log_weights", "posterior_kl"), kl.has_density)
         always = {"parts", "log_px", "complex"}
@@ -68,14 +68,14 @@ class LatentGaussianModel(Model):
         self.decoder.check_data(x)
 
     def objective(self, theta, x, beta=1.0):
-        x = np.asarray(x)
+        theta, x, beta = given.floats("theta", theta, "fc"), given.examples("x", x), given.number("beta", beta)
         self.decoder.check(theta, x)
-        return LatentGaussianObjective(self, theta, x.astype(theta.dtype, copy=False), float(beta))
+        return LatentGaussianObjective(self, theta, x.astype(theta.dtype, copy=False), beta)
 
     def posterior_kl(self, lam, target):
         if not self.kl.has_density:
             raise self.missing("posterior_kl", "VAE+SVI+KL")
-        if lam.shape != target.shape:
+        if given.floats("lam", lam, "fc").shape != given.floats("target", target, "fc").shape:
             raise InputError(f"lam has shape {lam.shape} and its target {target.shape}; expected the same")
         return self.kl.between(lam, target)
 

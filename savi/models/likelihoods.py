@@ -7,6 +7,7 @@ Complex values pass through.
 
 import numpy as np
 
+from ..engine import given
 from ..engine.files import InputError
 from ..engine.memory import empty
 from ..nets.activations import sigmoid, softplus
@@ -83,9 +84,7 @@ class Gaussian(Likelihood):
     """
 
     def __init__(self, variance="global"):
-        if variance not in ("global", "per_dimension", "from_z"):
-            raise InputError(f"variance is {variance!r}; expected 'global', 'per_dimension' or 'from_z'")
-        self.variance = variance
+        self.variance = given.one_of("variance", variance, ("global", "per_dimension", "from_z"))
 
     def __repr__(self):
         return f"Gaussian({self.variance!r})"

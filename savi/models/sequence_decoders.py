@@ -9,6 +9,7 @@ behind a sequence's end and says nothing.
 
 import numpy as np
 
+from ..engine import given
 from ..engine.files import InputError
 from ..nets.lstm import LSTM, check_tokens
 from ..nets.mlp import MLP
@@ -28,11 +29,10 @@ class LSTMDecoder(Decoder):
     likelihood, has_tangent = Categorical(), True
 
     def __init__(self, vocabulary, embedding, hidden, latent, layers=(), activation="tanh", z_at="output"):
-        if z_at not in PLACES:
-            raise InputError(f"z_at is {z_at!r}; expected 'output' or 'input'")
-        self.z_at, self.place, self.latent_dim = z_at, PLACES[z_at], int(latent)
-        self.lstm = LSTM(vocabulary, embedding, hidden, self.place.extra(latent))
-        self.net = MLP([self.place.net_inputs(latent, hidden), *layers, vocabulary], activation)
+        self.z_at, self.latent_dim = given.one_of("z_at", z_at, PLACES), given.whole("latent", latent)
+        self.place = PLACES[z_at]
+        self.lstm = LSTM(vocabulary, embedding, hidden, self.place.extra(self.latent_dim))
+        self.net = MLP([self.place.net_inputs(self.latent_dim, hidden), *layers, vocabulary], activation)
         self.join_shape = self.place.join_shape(self.latent_dim, self.lstm.hidden, self.net.sizes[1])
         rows, columns = self.join_shape
         self.offsets = self.lstm.size, self.lstm.size + rows * columns

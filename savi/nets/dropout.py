@@ -9,8 +9,8 @@ are drawn first and then held fixed: a gradient is a pure function of phi, x and
 
 import numpy as np
 
+from ..engine import given
 from ..engine.blas import matmul
-from ..engine.files import expect
 from ..engine.records import ParamSum
 from .base import Encoder
 from .mlp import MLP
@@ -26,9 +26,8 @@ class DropoutMLP(Encoder):
     random = True
 
     def __init__(self, sizes, activation="tanh", drop=0.0, noise=0.0):
-        expect("drop", drop, 0 <= drop < 1, "in [0, 1)")
-        expect("noise", noise, 0 <= noise < np.inf, "a number >= 0")
-        self.net, self.drop, self.noise = MLP(sizes, activation), float(drop), float(noise)
+        self.drop, self.noise = given.number("drop", drop, "[0, 1)"), given.number("noise", noise, "[0, inf)")
+        self.net = MLP(sizes, activation)
         self.size, self.outputs = self.net.size, self.net.outputs
 
     def __repr__(self):

@@ -24,6 +24,7 @@ no recursion enters: they are computed for all steps at once (Pearlmutter 1994).
 
 import numpy as np
 
+from ..engine import given
 from ..engine.blas import matmul
 from ..engine.files import InputError
 from ..engine.memory import empty
@@ -37,12 +38,11 @@ class LSTM:
     """vocabulary: V tokens and the start token. embedding: E. hidden: H units. extra: X further inputs at each step."""
 
     def __init__(self, vocabulary, embedding, hidden, extra=0):
-        sizes = vocabulary, embedding, hidden, extra
-        if min(sizes[:3]) < 1 or extra < 0 or any(n % 1 for n in sizes):
-            raise InputError(
-                f"the LSTM has vocabulary, embedding, hidden and extra {sizes}; expected whole numbers >= 1, extra >= 0"
-            )
-        self.vocabulary, self.embedding, self.hidden, self.extra = map(int, sizes)
+        self.vocabulary, self.embedding = (
+            given.whole("vocabulary", vocabulary, 1),
+            given.whole("embedding", embedding, 1),
+        )
+        self.hidden, self.extra = given.whole("hidden", hidden, 1), given.whole("extra", extra)
         self.cell = MLP([self.embedding + self.extra + self.hidden, 4 * self.hidden], "identity")
         self.words = (self.vocabulary + 1) * self.embedding  # parameters of the embeddings
         self.size = self.words + self.cell.size

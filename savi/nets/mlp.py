@@ -8,9 +8,10 @@ being the gradient of a_l: delta_{l-1} = phi'(a_{l-1}) (delta_l W_l^T); its tang
 
 import numpy as np
 
+from ..engine import given
 from ..engine.blas import matmul
 from ..engine.files import InputError
-from .activations import ACTIVATIONS
+from .activations import ACTIVATIONS, Activation
 from .base import Net
 
 
@@ -24,14 +25,14 @@ class MLP(Net):
     has_tangent = True
 
     def __init__(self, sizes, activation="tanh"):
-        self.sizes = tuple(int(n) for n in sizes)
-        if len(self.sizes) < 2 or self.sizes[0] < 0 or min(self.sizes[1:]) < 1 or self.sizes != tuple(sizes):
-            raise InputError(
-                f"sizes is {list(sizes)}; expected an input size >= 0 and at least an output size, whole numbers >= 1"
-            )
-        if isinstance(activation, str) and activation not in ACTIVATIONS:
-            raise InputError(f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}")
-        self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+        sizes = given.listed("sizes", sizes, "a list of whole numbers")
+        if len(sizes) < 2:
+            raise InputError(f"sizes is {sizes}; expected an input size and at least an output size")
+        self.sizes = tuple(given.whole(f"size {i} of {sizes}", n, min(i, 1)) for i, n in enumerate(sizes))
+        named = (
+            activation if isinstance(activation, Activation) else given.one_of("activation", activation, ACTIVATIONS)
+        )
+        self.activation = ACTIVATIONS.get(named, named)
         self.shapes = [(n + 1, m) for n, m in zip(self.sizes[:-1], self.sizes[1:])]
         self.inputs, self.outputs = self.sizes[0], self.sizes[-1]
 

@@ -778,10 +778,12 @@ def test_binarize_samples_with_the_grey_value_as_probability(dtype):
 
 
 def test_binarize_never_inks_what_is_black():
-    class Lowest:
-        random = staticmethod(np.zeros)  # the smallest number a generator can draw
+    class Lowest(np.random.Generator):
+        def random(self, shape, dtype):
+            return np.zeros(shape, dtype)  # the smallest number a generator can draw
 
-    np.testing.assert_array_equal(data.binarize(np.float32([0, 0.5, 1]), Lowest), [0, 1, 1])
+    lowest = Lowest(np.random.PCG64(0))
+    np.testing.assert_array_equal(data.binarize(np.float32([0, 0.5, 1]), lowest), [0, 1, 1])
 
 
 def test_importing_the_room_imports_no_matplotlib():

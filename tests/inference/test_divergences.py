@@ -675,7 +675,7 @@ def extra(t, phi):
         (lambda: inclusive(lambda t, phi: None, None, {"x": Y, "y": Y}), "site 'x' is given where the program makes no"),
         (lambda: score_function(model_1, linear, np.zeros(3), {"y": Y}, rng(), 1), "number of samples is 1; expected at"),
         (lambda: minimize(lambda phi, rng: phi * np.nan, np.ones(2), 3, None), "the loss is nan at step 0"),
-        (lambda: minimize(lambda phi, rng: phi, np.ones(2), 0, None), "steps is 0; expected at least 1"),
+        (lambda: minimize(lambda phi, rng: phi, np.ones(2), 0, None), "steps is 0; expected a whole number >= 1"),
     ],
 )  # fmt: skip
 def test_what_it_refuses(run, message):

@@ -179,7 +179,7 @@ def test_an_encoder_of_another_width_is_refused():
     p = small()
     with pytest.raises(InputError, match="gives 6 outputs; the update moves 4"):
         Iterative(p.method.net, p.method.encodings, start=MLP([5, 6]))
-    with pytest.raises(InputError, match="theta_at is 'first'; expected 'last' or 'every'"):
+    with pytest.raises(InputError, match="theta_at is 'first'; expected one of last, every"):
         Iterative(p.method.net, p.method.encodings, theta_at="first")
 
 
@@ -538,10 +538,10 @@ def test_autograd_catches_a_changed_line(name, monkeypatch):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"steps": 0}, "steps is 0; an iterative inference model needs at least 1"),
+        ({"steps": 0}, "steps is 0; expected a whole number >= 1"),
         ({"steps": 1.5}, "steps is 1.5"),
         ({"samples": 0}, "samples is 0"),
-        ({"start": "zero"}, "start is 'zero'; expected 'prior', 'learned' or an encoder"),
+        ({"start": "zero"}, "start is 'zero'; expected one of prior, learned, an encoder"),
     ],
 )
 def test_bad_settings_are_input_errors(options, message):

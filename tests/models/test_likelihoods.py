@@ -336,7 +336,7 @@ def test_an_x_inside_the_support_is_accepted(likelihood, x):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: Gaussian("learned"), "'learned'; expected 'global', 'per_dimension' or 'from_z'"),
+        (lambda: Gaussian("learned"), "'learned'; expected one of global, per_dimension, from_z"),
         (lambda: Gaussian("from_z").data_dim(3), "3 outputs"),
     ],
 )

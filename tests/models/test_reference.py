@@ -153,14 +153,14 @@ def test_an_autograd_model_of_the_same_loss_is_the_closed_form_model(problem, da
 
 
 def test_what_is_drawn_has_the_shape_and_the_precision_asked_for():
-    model = AutogradModel(None, lam_size=4, theta_size=5, noise_size=3, prior=[1, 2, 3, 4])
+    model = AutogradModel(np.sum, lam_size=4, theta_size=5, noise_size=3, prior=[1, 2, 3, 4])
     rng = np.random.default_rng(0)
     for dtype in (np.float32, np.float64):
         noise, theta, lam = model.draw_noise(rng, 2, 6, dtype), model.init(rng, dtype), model.prior_lam(6, dtype)
         assert (noise.shape, theta.shape, lam.shape) == ((2, 6, 3), (5,), (6, 4))
         assert {noise.dtype, theta.dtype, lam.dtype} == {np.dtype(dtype)}
         np.testing.assert_array_equal(lam, np.tile([1, 2, 3, 4], (6, 1)))
-    own = AutogradModel(None, 4, 5, 3, init=lambda rng: np.arange(5))
+    own = AutogradModel(np.sum, 4, 5, 3, init=lambda rng: np.arange(5))
     np.testing.assert_array_equal(own.init(rng), np.arange(5.0))
     np.testing.assert_array_equal(own.prior_lam(1), np.zeros((1, 4)))
 
@@ -300,8 +300,8 @@ def test_optional_functions_are_called_and_the_divergence_is_differentiated():
         log_weights=lambda lam, theta, x, noise: noise.sum(axis=-1),
     )
     lam, target, noise = np.arange(6.0).reshape(3, 2), np.ones((3, 2)), np.ones((4, 3, 2))
-    np.testing.assert_array_equal(model.parts(lam, np.ones(1), None, noise), lam.T)
+    np.testing.assert_array_equal(model.parts(lam, np.ones(1), np.zeros((3, 1)), noise), lam.T)
     value, grad = model.posterior_kl(lam, target)
     assert_close(value, ((lam - 1) ** 2).sum(axis=1))
     assert_close(grad, 2 * (lam - 1))
-    np.testing.assert_array_equal(model.log_weights(lam, np.ones(1), None, noise), np.full((4, 3), 2.0))
+    np.testing.assert_array_equal(model.log_weights(lam, np.ones(1), np.zeros((3, 1)), noise), np.full((4, 3), 2.0))

@@ -100,10 +100,10 @@ def test_a_batch_may_have_any_leading_dimensions():
 @pytest.mark.parametrize(
     "sizes, activation, message",
     [
-        ([3], "tanh", "sizes is [3]; expected an input size >= 0 and at least an output size"),
+        ([3], "tanh", "sizes is [3]; expected an input size and at least an output size"),
         ([], "tanh", "sizes is []"),
-        ([3, 0, 2], "tanh", "sizes is [3, 0, 2]"),
-        ([3, -1], "tanh", "sizes is [3, -1]"),
+        ([3, 0, 2], "tanh", "size 1 of [3, 0, 2] is 0; expected a whole number >= 1"),
+        ([3, -1], "tanh", "size 1 of [3, -1] is -1"),
         ([3, 2], "relu", "activation is 'relu'; expected one of tanh, elu, softplus, identity"),
     ],
 )
