@@ -20,6 +20,7 @@ from ..engine.files import InputError, reading
 SIDE = 28  # pixels of an image's side
 BOX = 22  # pixels of the box that a letter fills: a margin of 3
 EM = 64  # pixels of the font's em in the large drawing
+LARGEST = 1 << 20  # bytes of a drawing's file: those of OMNIGLOT have a few hundred
 RECIPE = 1  # raised whenever this room draws anything differently: a cache of the old images is then left alone
 
 
@@ -156,6 +157,8 @@ def read_drawings(paths):
     for path in paths:
         with reading(path, "a zip of 105x105 PNG images"), zipfile.ZipFile(path) as archive:
             for member in filter(_is_drawing, archive.namelist()):
+                if archive.getinfo(member).file_size > LARGEST:
+                    raise ValueError(f"{member} has {archive.getinfo(member).file_size} bytes")
                 drawings["/".join(member.split("/")[-3:])] = read_drawing(archive.read(member))
     if not drawings:
         raise InputError(f"{' and '.join(paths)}: no image inside; expected alphabet/character/name.png")
@@ -169,7 +172,7 @@ def read_drawing(png):
     """(28, 28) uint8 of the bytes of a 105x105 PNG: the part of each cell that is inked (dark), 255 for all of it."""
     from PIL import Image
 
-    with Image.open(io.BytesIO(png)) as picture:
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as picture:
         if picture.size != (105, 105):
             raise ValueError(f"an image of {picture.size} pixels")
         ink = np.asarray(picture.convert("L")) < 128

@@ -13,7 +13,7 @@ import struct
 
 import numpy as np
 
-from ..engine.files import InputError, reading, replacing
+from ..engine.files import InputError, digest, reading, replacing
 from . import glyphs
 from .dataset import Dataset, binarize
 from .sources import SOURCES, TEST, TRAIN, cache_folder, fetch, folders, found, known, source_of, verified
@@ -32,6 +32,7 @@ __all__ = [
 
 
 SHAPE = (28, 28)  # of an image: a row of a part holds its pixels in C order
+DEFLATED = 1032  # bytes that a byte of a gzip file can stand for, at most
 
 _ABOUT = {
     "glyphs": ("letters of many alphabets in 12 faces, split by letter", "about 19,200 / 2,500 / 2,000"),
@@ -78,19 +79,23 @@ def glyph_characters():
 def read_idx(path, dimensions):
     """The uint8 array in the IDX file at `path` (gzip if the name ends in .gz), which has this number of dimensions.
 
-    Raises InputError unless the file is exactly that: mark, sizes, and as many bytes as the sizes say.
+    Raises InputError unless the file is exactly that: mark, sizes, and as many bytes as the sizes say. More are not read,
+    and none where the file is too small to hold them.
     """
     path = os.fspath(path)
-    opener = gzip.open if path.endswith(".gz") else open
-    with reading(path, "an IDX file, whole and readable"), opener(path, "rb") as file:
-        data = file.read()
+    opener, ratio = (gzip.open, DEFLATED) if path.endswith(".gz") else (open, 1)
     mark, start = bytes([0, 0, 8, dimensions]), 4 + 4 * dimensions
-    if data[:4] != mark or len(data) < start:
-        raise InputError(f"{path} starts with {data[:start].hex() or 'nothing'}; expected {mark.hex()} and the sizes")
-    shape = struct.unpack(f">{dimensions}I", data[4:start])
-    if len(data) != start + math.prod(shape):
-        raise InputError(f"{path} holds {len(data)} bytes; its sizes {shape} need {start + math.prod(shape)}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    with reading(path, "an IDX file, whole and readable"), opener(path, "rb") as file:
+        head = file.read(start)
+        if head[:4] != mark or len(head) < start:
+            raise InputError(f"{path} starts with {head.hex() or 'nothing'}; expected {mark.hex()} and the sizes")
+        shape = struct.unpack(f">{dimensions}I", head[4:])
+        size, most = math.prod(shape), ratio * os.path.getsize(path)
+        data = file.read(size + 1) if size <= most else b""
+    if len(data) != size:
+        holds = f"at most {most}" if size > most else f"{start + len(data)}" if len(data) < size else "more"
+        raise InputError(f"{path} holds {holds} bytes; its sizes {shape} need {start + size}")
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _glyphs(folder):
@@ -174,18 +179,21 @@ def _part_of(groups, edges=(0.8, 0.9)):
 
 
 def _cached(name, key, make):
-    """The dict of arrays (images and groups among them) that make() returns; kept in the cache folder if that works."""
+    """The dict of arrays (images and groups among them) that make() returns; kept in the cache folder if that works.
+
+    A file that is not as it was written is made again: its arrays' digest stands in it.
+    """
     path = os.path.join(cache_folder(), f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz")
     try:
         with np.load(path) as file:
             arrays = dict(file)
-        if arrays["images"].shape == (len(arrays["groups"]), 784):
+        if str(arrays.pop("digest")) == digest(*arrays.values()) and set(arrays) >= {"images", "groups"}:
             return arrays
     except Exception:  # whatever is wrong with a cache, it can be made again
         pass
     arrays = make()
     with contextlib.suppress(OSError, InputError), replacing(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays, digest=digest(*arrays.values()))
     return arrays
 
 

@@ -6,11 +6,12 @@ before it is read. `fetch` brings what is missing: whole and verified, or not at
 
 import contextlib
 import hashlib
+import io
 import os
 from typing import NamedTuple
 
 from ..engine import given
-from ..engine.files import InputError, reading, replacing
+from ..engine.files import InputError, reading, reason, replacing
 
 
 class Source(NamedTuple):
@@ -77,7 +78,7 @@ def _fetch(source, folder, progress):
                 file.write(data)
             return source.file, path, f"fetched from {url}"
         except (OSError, HTTPException) as error:
-            reasons.append(f"{url}: {error or type(error).__name__}")
+            reasons.append(f"{url}: {reason(error)}")
     raise InputError(
         f"cannot fetch {source.file} ({'; '.join(reasons)}); expected it from there or, put by hand, in {folder} "
         f"as {source.file} with {_spelled(source.digest)}"
@@ -93,9 +94,10 @@ def _download(url, source, progress):
             blocks.append(block)
             done += len(block)
             progress(source.file, done, total)
-    if (digest := _digest(b"".join(blocks), source)) != source.digest:
+    data = b"".join(blocks)
+    if (digest := _digest(io.BytesIO(data), source)) != source.digest:
         raise OSError(f"{done} bytes came, with {_spelled(digest)}")
-    return b"".join(blocks)
+    return data
 
 
 def _open(url):
@@ -108,7 +110,7 @@ def verified(path):
     """`path`, if the public file there is as published; or else InputError."""
     source = source_of(path)
     with reading(path, f"{source.file} as published"), open(path, "rb") as file:
-        digest = _digest(file.read(), source)
+        digest = _digest(file, source)
     if digest != source.digest:
         raise InputError(f"{path} has {_spelled(digest)}; expected {_spelled(source.digest)}, as published")
     return path
@@ -119,11 +121,11 @@ def source_of(path):
     return next(source for source in sum(SOURCES.values(), ()) if source.file == os.path.basename(path))
 
 
-def _digest(data, source):
-    """The digest of `data`, written as source.digest is."""
+def _digest(file, source):
+    """The digest of a binary file that is open, block by block, written as source.digest is."""
     if source.digest.startswith("md5:"):
-        return "md5:" + hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return hashlib.sha256(data).hexdigest()
+        return "md5:" + hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _spelled(digest):

@@ -130,7 +130,12 @@ def reading(path, expected):
     except InputError:
         raise
     except Exception as error:  # decoders of damaged files raise nearly anything
-        raise InputError(f"cannot read {path} ({error or type(error).__name__}); expected {expected}") from error
+        raise InputError(f"cannot read {path} ({reason(error)}); expected {expected}") from error
+
+
+def reason(error):
+    """What an exception says, in one line: its name where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _created(temporary, path):

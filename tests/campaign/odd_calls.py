@@ -299,7 +299,8 @@ def training(model, x):
     numbers = {
         "epochs": (number(-1), 1.0), "seed": (whole(0), 1), "batch": (whole(1), 3), "learning_rate": (number(0, -1), 1e-3),
         "decay": (number(0, 1.5), 0.5), "warmup_epochs": (number(-1), 1.0), "beta_start": (number(-1), 0.5),
-        "clip": (number(0, -1, allowed=("None",)), 1.0), "phi_decay": (number(-1, 2000), 0.1), "valid_examples": (whole(0), 2), "dtype": (precision, float),
+        "clip": (number(0, -1, allowed=("None",)), 1.0),
+        "phi_decay": (number(-1, 2000), 0.1), "valid_examples": (whole(0), 2), "dtype": (precision, float),
     }  # fmt: skip
     parts = {"model": (thing, model), "method": (thing, savi.SVI(1)), "data": (examples, x)}
     odd = Kind(lambda good: {"text": "x", "number": 3, "list": [1], "names": {"a": "x"}, "masked": {"a": masked(x)}})

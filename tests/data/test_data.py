@@ -8,6 +8,7 @@ import itertools
 import os
 import subprocess
 import sys
+import tracemalloc
 import unicodedata
 import urllib.error
 import zipfile
@@ -288,6 +289,11 @@ def _npz(**arrays):
     return file.getvalue()
 
 
+def _rewritten(whole, **changed):
+    """The file with other arrays in it, and valid checksums of its zip."""
+    return _npz(**dict(np.load(io.BytesIO(whole))) | changed)
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -296,6 +302,11 @@ def _npz(**arrays):
         lambda whole: whole[: len(whole) // 2],
         lambda whole: whole.replace(bytes([7]) * 50, bytes([6]) * 50, 1),
         lambda whole: _npz(images=np.zeros((2, 784), np.uint8), groups=np.array(["a"])),
+        lambda whole: _npz(images=np.zeros((3, 784), np.uint8), groups=np.array(["a", "b", "c"])),
+        lambda whole: _rewritten(whole, images=np.zeros((3, 784), np.uint8)),
+        lambda whole: _rewritten(whole, images=np.full((3, 784), np.nan)),
+        lambda whole: _rewritten(whole, groups=np.array(["a", "b", "d"])),
+        lambda whole: _rewritten(whole, digest=np.array("")),
         lambda whole: _npz(groups=np.array(["a"])),
         lambda whole: _npz(images=np.array([{}], object), groups=np.array(["a"])),
     ],
@@ -374,6 +385,34 @@ GOOD = idx(digits(2))
 def test_a_bad_idx_file_is_named_with_what_was_expected(tmp_path, file, content, expected):
     (tmp_path / file).write_bytes(content)
     refuses([tmp_path / file, expected], data.read_idx, tmp_path / file, 3)
+
+
+def test_no_more_of_an_idx_file_is_read_than_its_header_promises(tmp_path):
+    bomb = tmp_path / "bomb.gz"
+    with gzip.open(bomb, "wb", compresslevel=1) as file:
+        file.write(GOOD)
+        for _ in range(64):
+            file.write(bytes(1 << 20))
+    tracemalloc.start()
+    try:
+        refuses([bomb, "holds more bytes; its sizes (2, 28, 28) need 1584"], data.read_idx, bomb, 3)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_sizes_that_a_file_cannot_hold_are_refused_before_anything_is_read(tmp_path, packed):
+    path = tmp_path / ("huge.gz" if packed else "huge")
+    huge = bytes([0, 0, 8, 3]) + b"\xff\xff\xff\xff" * 3 + bytes(100)
+    path.write_bytes(gzip.compress(huge) if packed else huge)
+    refuses([path, "holds at most", "(4294967295, 4294967295, 4294967295)"], data.read_idx, path, 3)
+
+
+def test_zeros_pack_as_well_as_anything_can_and_are_read(tmp_path):
+    array = np.zeros((2000, 28, 28), np.uint8)
+    (tmp_path / "zeros.gz").write_bytes(gzip.compress(idx(array)))
+    np.testing.assert_array_equal(data.read_idx(tmp_path / "zeros.gz", 3), array)
 
 
 def test_an_absent_idx_file(tmp_path):
@@ -541,6 +580,32 @@ def test_a_bad_zip_is_named(tmp_path, content):
     path = tmp_path / "drawings.zip"
     path.write_bytes(content)
     refuses([path, "expected"], glyphs.read_drawings, [str(path)])
+
+
+def picture(kind):
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(~scribble(0)).convert("L").save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("content", [
+    picture("BMP"), picture("EPS"), picture("GIF"), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 105 105\n",
+])  # fmt: skip
+def test_a_drawing_is_a_png_whatever_its_name_says(tmp_path, content):
+    (tmp_path / "drawings.zip").write_bytes(zipped({"a/b/c/d.png": content}))
+    refuses(["drawings.zip", "cannot identify image"], glyphs.read_drawings, [str(tmp_path / "drawings.zip")])
+
+
+def test_a_drawing_that_is_far_too_large_is_not_unpacked(tmp_path):
+    (tmp_path / "drawings.zip").write_bytes(zipped({"a/b/c/d.png": bytes(1 << 24)}))
+    tracemalloc.start()
+    try:
+        refuses(["d.png has 16777216 bytes"], glyphs.read_drawings, [str(tmp_path / "drawings.zip")])
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_omniglot_absent_or_damaged(tmp_path):

@@ -6,7 +6,7 @@ import stat
 import numpy as np
 import pytest
 
-from savi.engine.files import InputError, replacing
+from savi.engine.files import InputError, reading, replacing
 
 ERRORS = [ValueError, OSError, KeyboardInterrupt, SystemExit]
 
@@ -107,3 +107,13 @@ def test_numpy_archives_can_be_written_through_it(tmp_path):
         np.savez(file, a=np.arange(3))
     with np.load(tmp_path / "a.npz") as archive:
         np.testing.assert_array_equal(archive["a"], np.arange(3))
+
+
+@pytest.mark.parametrize("error, says", [
+    (MemoryError(), "cannot read a.bin (MemoryError); expected it whole"),
+    (ValueError("two\nlines"), "cannot read a.bin (two lines); expected it whole"),
+])  # fmt: skip
+def test_what_a_decoder_raises_is_said_with_a_reason(error, says):
+    with pytest.raises(InputError) as caught, reading("a.bin", "it whole"):
+        raise error
+    assert str(caught.value) == says
