@@ -13,11 +13,11 @@ import os
 
 import numpy as np
 
-from ..engine.files import InputError, digest, expect, keep, kept, owned, replacing, running
+from ..engine.files import InputError, digest, expect, keep, kept, owned, replacing, running, tidy
 from . import runs
 from .budget import epochs_of, judged_at
 from .catalogue import find
-from .conduct import Clock, conduct, failures, tidy
+from .conduct import Clock, conduct, failures
 from .executors import Local, cores
 from .methods import build
 from .parallel import run_all
