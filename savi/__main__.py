@@ -1,11 +1,12 @@
-"""python -m savi: compare inference methods, look after the data, follow the lessons and check exercises."""
+"""python -m savi: compare inference methods, look after the data, follow the lessons and check exercises.
 
-import argparse
+Nothing is imported before `program` runs, so that Ctrl-C never meets an import that nobody watches.
+"""
+
 import os
 import sys
 
-from .engine.files import InputError
-
+UNREAD = 74  # the exit code of sysexits.h for trouble with output
 EPILOG = """examples:
   python -m savi compare                             the main job: six methods on images of letters, about 2 minutes
   python -m savi compare --methods vae sa-vae --epochs 20 --seeds 0 1 2
@@ -16,18 +17,32 @@ EPILOG = """examples:
   python -m savi data fetch mnist                    fetch a data set from its publisher
   python -m savi lesson                              the lessons and their exercises
   python -m savi check 03                            grade your functions in lessons/exercises/03_*.py
+
+exit codes:
+  0    all went well
+  1    not all properties of an exercise hold
+  2    bad input: one sentence on standard error says what was expected
+  74   all went well, but what was printed could not be written (a closed pipe, a full disk); files are as ever
+  130  Ctrl-C: what was done is saved
 """
 
 
-class Defaults(argparse.ArgumentDefaultsHelpFormatter):
-    """Names each default, where there is one."""
+def _defaults():
+    """A formatter of help texts that names each default, where there is one."""
+    import argparse
 
-    def _get_help_string(self, action):
-        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
+    class Defaults(argparse.ArgumentDefaultsHelpFormatter):
+        def _get_help_string(self, action):
+            no_default = action.default is None or action.default is False
+            return action.help if no_default else super()._get_help_string(action)
+
+    return Defaults
 
 
 def parser():
     """The argparse parser of all commands."""
+    import argparse
+
     p = argparse.ArgumentParser(
         prog="python -m savi",
         description="Semi-amortized variational inference: train and compare VAE, SVI, VAE+SVI, VAE+SVI+KL and SA-VAE.",
@@ -65,7 +80,7 @@ def _add_check(commands):
         help="grade an exercise: which properties do your functions have?",
         description="Try the properties of an exercise on your file. For each property PASS, TODO (not written yet) or FAIL, with "
         "the smallest input that fails. Exit code 0 if all properties hold, 1 if not, 2 for bad usage.",
-        formatter_class=Defaults,
+        formatter_class=_defaults(),
     )
     check.add_argument("number", help="an exercise, for example 03")
     check.add_argument("--file", help="your file (default: the stub in lessons/exercises)")
@@ -83,7 +98,7 @@ def _add_compare(commands):
         description="Train inference methods with the same decoder, data order and budget; print a table, and "
         "write results.json, results.csv, compare.png and the task's own picture, where it has one. All values are nats per "
         "example; lower -ELBO is better. Ctrl-C leaves checkpoints; --resume goes on.",
-        formatter_class=Defaults,
+        formatter_class=_defaults(),
     )
     first = next(iter(TASKS.values()))
     words = (f"{name}:{'+'.join(WORDS[name](first))}" for name in ("vae", "iterative", "em"))
@@ -104,7 +119,7 @@ def _add_sweep(commands):
         help="work out a plan of many runs, here or on a cluster",
         description="Work out a grid of settings that a TOML file describes: every value is checked and the plan shown before "
         "the first run begins. A finished run is kept; Ctrl-C stops, --resume goes on.",
-        formatter_class=Defaults,
+        formatter_class=_defaults(),
     )
     s.add_argument(
         "plan", metavar="FILE.toml", help="the plan: [settings] that all runs share, [grid] lists to be crossed"
@@ -184,6 +199,7 @@ def run_data(options):
 def run_lesson(options):
     """Print the lessons, or what there is to one, or write its notebook; exit code 0."""
     from .course import lessons
+    from .engine.files import InputError
 
     if options.notebook:
         if options.number is None:
@@ -203,6 +219,8 @@ def run_check(options):
 
 def main(arguments=None):
     """Exit code: 0, 1 if a checked exercise does not pass, 2 for bad input (one sentence on standard error), 130 after Ctrl-C."""
+    from .engine.files import InputError
+
     options = parser().parse_args(arguments)
     if options.command is None:
         parser().print_help(sys.stderr)
@@ -223,5 +241,28 @@ def main(arguments=None):
         return 130
 
 
+def program():
+    """`main` as a program: its exit code, or UNREAD where that is 0 and something that was printed could not be written."""
+    import signal
+
+    from .engine.output import outlasting
+
+    try:
+        with outlasting() as lost:
+            try:
+                code = main()
+            except SystemExit as stop:  # argparse has answered
+                code = stop.code
+        code = code or (UNREAD if lost() else 0)
+    except KeyboardInterrupt:
+        code = 130
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left to stop
+    return code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        code = program()
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)

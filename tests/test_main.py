@@ -1,0 +1,116 @@
+"""python -m savi as a program in the world: its output unread, its start interrupted, its folders shared."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+TINY = (
+    "compare --methods vae --seeds 0 1 --epochs 1 --train-examples 40 --test-examples 10 --latent 2 --hidden 4 --steps 1 "
+    "--iw-samples 5 --gap-examples 2 --quiet"
+).split()
+TASK = """
+import numpy as np
+import savi
+
+x = (np.random.default_rng(0).random((100, 6)) < 0.4).astype(float)
+task = savi.Task(
+    "bits", "six bits", load=lambda: savi.data.Dataset("bits", x[:60], x[60:80], x[80:]),
+    decoder=lambda s: savi.MLPDecoder(savi.MLP([s.latent, *s.hidden, 6]), savi.Bernoulli()),
+    encoders={"mlp": lambda s, outputs: savi.MLP([6, *s.hidden, outputs])},
+)
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in, beside a small task.py; TINY runs there on --data ../task.py:task."""
+    (tmp_path / "task.py").write_text(TASK)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(os.path.dirname(__file__)))
+    return tmp_path / "here"
+
+
+SMALL = [*TINY, "--data", "../task.py:task"]
+
+
+def savi(*arguments, **how):
+    """A finished `python -m savi`."""
+    how = {"stdout": subprocess.PIPE} | how
+    return subprocess.run(
+        [sys.executable, "-m", "savi", *arguments], stderr=subprocess.PIPE, text=True, check=False, **how
+    )
+
+
+# --- output that nobody reads -----------------------------------------------------------------------------------------------
+
+
+def unread(*arguments):
+    """`python -m savi` whose standard output is a pipe that is closed."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        return savi(*arguments, stdout=write)
+    finally:
+        os.close(write)
+
+
+def full(*arguments):
+    """`python -m savi` whose standard output is on a disk that is full."""
+    if not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w") as file:
+        return savi(*arguments, stdout=file)
+
+
+@pytest.mark.parametrize("how", [unread, full])
+@pytest.mark.parametrize("arguments", ["data list", "lesson", "--help", "compare --help"])
+def test_output_that_nobody_reads_is_told_by_the_exit_code_alone(here, how, arguments):
+    done = how(*arguments.split())
+    assert (done.returncode, done.stderr) == (74, "")
+
+
+def test_a_verdict_stands_where_nobody_reads_it(here):
+    done = unread("check", "03")
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_comparison_whose_words_nobody_reads_is_worked_out_all_the_same(here):
+    done = unread(*SMALL)
+    assert (done.returncode, done.stderr) == (74, "")
+    assert {"results.json", "results.csv", "compare.png"} <= set(os.listdir("runs/compare"))
+
+
+def test_the_exit_codes_are_in_the_help(here):
+    printed = savi("--help").stdout
+    assert all(f"\n  {code} " in printed for code in (0, 1, 2, 74, 130))
+
+
+# --- Ctrl-C while Python still imports ----------------------------------------------------------------------------------------
+
+INTERRUPT = """
+import os, signal, sys
+
+begun, count = [], [0]
+
+
+def hook(event, arguments):
+    if event == "import":
+        begun.extend(["savi"] * (arguments[0] == "signal"))  # the first that `program` imports
+        count[0] += bool(begun)
+        if count[0] == int(os.environ["INTERRUPT_AT"]):
+            count[0] += 1
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+sys.addaudithook(hook)
+"""
+
+
+def interrupted(tmp_path, at, *arguments):
+    """A finished `python -m savi` that was interrupted at its import number `at`."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPT)
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    return savi(*arguments, env=os.environ | {"PYTHONPATH": path, "INTERRUPT_AT": str(at)})
