@@ -198,7 +198,7 @@ def test_every_name_can_be_the_first_that_is_imported():
 
 
 def test_all_names_can_be_imported_at_once():
-    loaded_by(f"from savi import *; import savi; assert all(vars()[n] is getattr(savi, n) for n in {savi.__all__})")
+    loaded_by(f"from savi import *; import savi; assert all(globals()[n] is getattr(savi, n) for n in {savi.__all__})")
 
 
 def test_a_name_that_savi_does_not_promise_is_an_attribute_error():

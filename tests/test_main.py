@@ -91,21 +91,22 @@ def test_the_exit_codes_are_in_the_help(here):
 # --- Ctrl-C while Python still imports ----------------------------------------------------------------------------------------
 
 INTERRUPT = """
-import os, signal, sys
+import atexit, os, signal, sys
 
-begun, count = [], [0]
+names = []
 
 
 def hook(event, arguments):
     if event == "import":
-        begun.extend(["savi"] * (arguments[0] == "signal"))  # the first that `program` imports
-        count[0] += bool(begun)
-        if count[0] == int(os.environ["INTERRUPT_AT"]):
-            count[0] += 1
+        if names or arguments[0] == "savi":
+            names.append(arguments[0])
+        if len(names) == int(os.environ["INTERRUPT_AT"]):
+            names.append("-")
             os.kill(os.getpid(), signal.SIGINT)
 
 
 sys.addaudithook(hook)
+atexit.register(lambda: print(len(names), file=open("imports", "w")))
 """
 
 
@@ -114,3 +115,17 @@ def interrupted(tmp_path, at, *arguments):
     (tmp_path / "sitecustomize.py").write_text(INTERRUPT)
     path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
     return savi(*arguments, env=os.environ | {"PYTHONPATH": path, "INTERRUPT_AT": str(at)})
+
+
+@pytest.mark.parametrize(
+    "arguments, moments", [(["lesson"], 8), ([*SMALL, "--jobs", "1"], 8)], ids=["lesson", "compare"]
+)
+def test_ctrl_c_while_python_imports_leaves_no_traceback(here, arguments, moments):
+    interrupted(here, -1, *arguments)
+    imports = int((here / "imports").read_text())
+    assert imports > 100
+    for i in range(moments):
+        at = 2 + (imports - 2) * i // moments  # the first import is that of savi itself, which imports nothing
+        done = interrupted(here, at, *arguments)
+        assert done.returncode == 130, at
+        assert done.stderr == "" or (done.stderr.startswith("\nstopped; ") and done.stderr.count("\n") == 2), at
