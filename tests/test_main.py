@@ -129,3 +129,12 @@ def test_ctrl_c_while_python_imports_leaves_no_traceback(here, arguments, moment
         done = interrupted(here, at, *arguments)
         assert done.returncode == 130, at
         assert done.stderr == "" or (done.stderr.startswith("\nstopped; ") and done.stderr.count("\n") == 2), at
+
+
+# --- steps that are far too large ---------------------------------------------------------------------------------------------
+
+
+def test_a_comparison_that_diverges_at_test_time_ends_with_its_table_and_its_picture(here):
+    done = savi(*SMALL, "--methods", "vae", "vae-then-svi", "--step-size", "1e30", "--tune", "none", "--seeds", "0")
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert "nan" in done.stdout and {"compare.png", "results.csv"} <= set(os.listdir("runs/compare"))
