@@ -135,14 +135,19 @@ def _add_sweep(commands):
 
 def run_sweep(options):
     """Exit code: 0, or 130 after Ctrl-C, when what is done has been saved."""
+    from .engine.files import expect
+    from .engine.folders import existing
     from .experiments.executors import cores
     from .experiments.sweep import read, show, sweep
 
+    expect("--out", repr(options.out), options.out is None or options.out.strip(), "a folder")
+    out = options.out or os.path.join("runs", os.path.splitext(os.path.basename(options.plan))[0])
+    if options.resume:
+        existing(out)
     plan = read(options.plan, options.limit)
     print(show(plan, options.jobs or cores()))
     if options.dry_run:
         return 0
-    out = options.out or os.path.join("runs", os.path.splitext(os.path.basename(options.plan))[0])
     try:
         sweep(plan, out, options.on, options.jobs, options.resume, options.retries)
     except KeyboardInterrupt:
@@ -154,6 +159,7 @@ def run_sweep(options):
 
 def run_compare(options):
     """Exit code: 0, or 130 after Ctrl-C, when what is done has been saved."""
+    from .engine.folders import for_results
     from .experiments.catalogue import find
     from .experiments.compare import compare
     from .experiments.settings import NAMES, Settings
@@ -161,26 +167,17 @@ def run_compare(options):
     changes = {name: value for name, value in vars(options).items() if name in NAMES}
     named = changes.pop("data", Settings.data)
     task = find(named)
-    out = options.out or _default_out(options.resume)
-    try:
-        compare(named, out, options.resume, progress=False if options.quiet else None, jobs=options.jobs, **changes)
-    except KeyboardInterrupt:
-        saved = f"checkpoints are in {out}. The same command with --resume --out {out} goes on."
-        print(f"\nstopped; {saved if os.path.exists(out) else 'nothing was saved yet.'}", file=sys.stderr)
-        return 130
+    with for_results(options.out, os.path.join("runs", "compare"), options.resume) as out:
+        try:
+            compare(named, out, options.resume, progress=False if options.quiet else None, jobs=options.jobs, **changes)
+        except KeyboardInterrupt:
+            begun = os.path.exists(os.path.join(out, "settings.json"))
+            saved = f"checkpoints are in {out}. The same command with --resume --out {out} goes on."
+            print(f"\nstopped; {saved if begun else 'nothing was saved yet.'}", file=sys.stderr)
+            return 130
     names = ("results.json", "results.csv", "compare.png", f"{task.picture}.png")
     print(f"\nwritten to {out}: {', '.join(name for name in names if os.path.exists(os.path.join(out, name)))}")
     return 0
-
-
-def _default_out(resume):
-    """runs/compare, or the first runs/compare-N that is free; with resume the last that is taken."""
-    taken, n = None, 1
-    name = os.path.join("runs", "compare")
-    while os.path.exists(name):
-        taken, n = name, n + 1
-        name = os.path.join("runs", f"compare-{n}")
-    return taken or name if resume else name
 
 
 def run_data(options):
@@ -199,11 +196,12 @@ def run_data(options):
 def run_lesson(options):
     """Print the lessons, or what there is to one, or write its notebook; exit code 0."""
     from .course import lessons
-    from .engine.files import InputError
+    from .engine.files import InputError, expect
 
     if options.notebook:
         if options.number is None:
             raise InputError("--notebook needs to know which lesson; expected a number, for example 03")
+        expect("--out", repr(options.out), options.out is None or options.out.strip(), "a file")
         print(f"written to {lessons.write_notebook(options.number, options.out, options.force)}")
     else:
         print("\n".join(lessons.table() if options.number is None else lessons.describe(options.number)))

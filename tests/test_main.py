@@ -1,8 +1,11 @@
 """python -m savi as a program in the world: its output unread, its start interrupted, its folders shared."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -138,3 +141,112 @@ def test_a_comparison_that_diverges_at_test_time_ends_with_its_table_and_its_pic
     done = savi(*SMALL, "--methods", "vae", "vae-then-svi", "--step-size", "1e30", "--tune", "none", "--seeds", "0")
     assert done.returncode == 0 and "Traceback" not in done.stderr
     assert "nan" in done.stdout and {"compare.png", "results.csv"} <= set(os.listdir("runs/compare"))
+
+
+# --- folders ------------------------------------------------------------------------------------------------------------------
+
+SLOW = (
+    TASK
+    + """
+import os, time
+
+quick = task.load
+
+
+def load():
+    open(f"loading-{os.getpid()}", "w").close()
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    return quick()
+
+
+object.__setattr__(task, "load", load)
+"""
+)
+
+
+@pytest.fixture
+def slow(here):
+    """The folder `here` with a task.py that loads its data no earlier than there is a file `go`."""
+    (here.parent / "task.py").write_text(SLOW)
+    return here
+
+
+def begun(*arguments):
+    """A `python -m savi` that has begun to load its data."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "savi", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not os.path.exists(f"loading-{process.pid}"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    return process
+
+
+def rows(folder):
+    """What a comparison found, without times."""
+    found = json.loads((folder / "results.json").read_text())["rows"]
+    return [{k: v for k, v in row.items() if k not in ("ms_per_step", "train_seconds", "cpu")} for row in found]
+
+
+def test_two_comparisons_at_a_time_take_two_folders_before_they_load_anything(slow):
+    both = [begun(*SMALL, "--jobs", "1") for _ in range(2)]
+    assert sorted(os.listdir("runs")) == ["compare", "compare-2"]
+    (slow / "go").touch()
+    for process in both:
+        err = process.communicate()[1]
+        assert (process.returncode, err) == (0, "")
+    assert rows(slow / "runs" / "compare") == rows(slow / "runs" / "compare-2")
+
+
+def test_a_folder_belongs_to_one_comparison_at_a_time_and_is_free_after_a_kill(slow):
+    first = begun(*SMALL, "--jobs", "1", "--out", "out")
+    for more in ([], ["--resume"]):
+        second = savi(*SMALL, "--out", "out", *more)
+        assert (second.returncode, second.stdout) == (2, "")
+        assert second.stderr == "savi: another process works in out; expected a folder that is free\n"
+    first.kill()
+    assert first.wait() == -signal.SIGKILL
+    first.communicate()
+    (slow / "go").touch()
+    assert savi(*SMALL, "--jobs", "1", "--out", "out", "--resume").returncode == 0
+
+
+@pytest.mark.parametrize("end", [2, 130])
+def test_a_new_folder_into_which_nothing_came_is_gone_again(slow, end):
+    if end == 130:
+        process = begun(*SMALL, "--jobs", "1")
+        process.send_signal(signal.SIGINT)
+        assert "nothing was saved yet" in process.communicate()[1] and process.returncode == end
+    else:
+        assert savi(*SMALL, "--methods", "vea").returncode == end
+    assert os.listdir("runs") == []
+
+
+@pytest.mark.parametrize("command", ["compare", "sweep"])
+def test_a_folder_to_go_on_with_has_to_be_there(here, command):
+    (here / "plan.toml").write_text('[settings]\ndata = "glyphs"\nmethod = "vae"\n[grid]\nseed = [0]\n')
+    arguments = SMALL if command == "compare" else ["sweep", "plan.toml"]
+    for more in (["--out", "typo"], []):
+        done = savi(*arguments, "--resume", *more)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert done.stderr.startswith("savi: there is no folder ") and "to go on with" in done.stderr
+    assert not os.path.exists("typo") and not os.path.exists("runs")
+
+
+def test_a_folder_to_go_on_with_holds_a_comparison_or_nothing(here):
+    (here / "letters").mkdir()
+    assert savi(*SMALL, "--jobs", "1", "--resume", "--out", "letters").returncode == 0  # stopped before it was begun
+    (here / "photographs").mkdir()
+    (here / "photographs" / "cat.png").touch()
+    done = savi(*SMALL, "--resume", "--out", "photographs")
+    assert done.returncode == 2 and "cannot read photographs/settings.json" in done.stderr
+    assert os.listdir("photographs") == ["cat.png"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [SMALL, ["sweep", "plan.toml"], ["lesson", "03", "--notebook"]], ids=lambda a: a[0]
+)
+def test_an_empty_name_is_no_folder(here, arguments):
+    done = savi(*arguments, "--out", "")
+    assert done.returncode == 2 and done.stderr.startswith("savi: --out is ''; expected a f")

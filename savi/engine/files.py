@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import time
 import traceback
 
 import numpy as np
@@ -55,7 +56,7 @@ def replacing(path):
     """
     temporary = f"{os.path.abspath(path)}.{secrets.token_hex(4)}.part"
     try:  # from before the file is there, so that an interrupt never leaves it
-        with _writing(path), contextlib.ExitStack() as held:
+        with writing(path), contextlib.ExitStack() as held:
             os.makedirs(os.path.dirname(temporary), exist_ok=True)
             _remove_parts(os.path.dirname(temporary), glob.escape(os.path.basename(path)))
             with _created(temporary) as file:
@@ -134,26 +135,38 @@ class Damaged(InputError):
     """A file of savi's own that is not as it was written."""
 
 
-@contextlib.contextmanager
-def owned(folder):
-    """A block in which `folder` is this process's alone: made where it is missing, free again when the process ends, however.
+PATIENCE = 10.0  # seconds in which a process that was killed just now has ended
 
-    Raises InputError where another process has it. On Windows, where folders cannot be locked, it is only made.
+
+@contextlib.contextmanager
+def owned(folder, patience=0.0):
+    """A block in which `folder` is this caller's alone: made where it is missing, free again when the process ends, however.
+
+    Raises InputError where another process, or another thread, has it for longer than `patience` seconds. On Windows, where
+    folders cannot be locked, it is only made.
     """
-    with _writing(folder):
+    with writing(folder):
         os.makedirs(folder, exist_ok=True)
         lock = None if fcntl is None else os.open(folder, os.O_RDONLY)
     if lock is None:
         yield
         return
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"another process works in {folder}; expected a folder that is free") from error
+        _lock(lock, folder, patience)
         yield
     finally:
         os.close(lock)
+
+
+def _lock(lock, folder, patience):
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() > until:
+                raise InputError(f"another process works in {folder}; expected a folder that is free") from error
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -184,7 +197,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def _writing(path):
+def writing(path):
+    """A block that writes to `path`, a file or a folder: what the system says against it becomes an InputError."""
     try:
         yield
     except OSError as error:
