@@ -5,41 +5,39 @@ inference, data, experiments, course - each with its door, which says what lives
 upper one. What a user names is `savi.NAME`; testing has the checks for gradients of your own.
 """
 
-import importlib
-
-from .engine.files import InputError
-from .experiments.evaluation import evaluate
-from .experiments.training import fit
-from .inference.amortized import VAE
-from .inference.iterative import Iterative
-from .inference.semi_amortized import SAVAE, VAESVI
-from .inference.svi import SVI, VariationalEM
-from .models.decoders import FixedDecoder, MLPDecoder
-from .models.discrete import Categorical, Multinomial, Poisson
-from .models.gaussian import AnalyticKL, PointMass, SampledKL
-from .models.latent_gaussian import LatentGaussianModel
-from .models.likelihoods import Bernoulli, Gaussian
-from .models.sequence_decoders import LSTMDecoder
-from .nets.dropout import DropoutMLP
-from .nets.encoders import LSTMEncoder
-from .nets.highway import HighwayMLP
-from .nets.mlp import MLP
-
 __version__ = "0.1.0"
-__all__ = [
-    "MLP", "SAVAE", "SVI", "VAE", "VAESVI", "AnalyticKL", "AutogradModel", "Bernoulli", "Categorical", "DropoutMLP",
-    "FixedDecoder", "Gaussian", "HighwayMLP", "InputError", "Iterative", "LSTMDecoder", "LSTMEncoder", "LatentGaussianModel",
-    "MLPDecoder", "Multinomial", "PointMass", "Poisson", "SampledKL", "Task", "VariationalEM", "compare", "data",
-    "divergences", "evaluate", "fit", "hvp", "iterative", "optimizers", "plots", "programs", "quadrature",
-    "reference", "sweep", "synthetic", "testing",
-]  # fmt: skip
 
-_LAZY = {  # what loads more than NumPy, or is seldom needed: the name, and the room it is, or the room:name it has there
+_ROOMS = {  # where a name is: the room, or room:NAME; what is asked for is loaded, and nothing else
+    "MLP": "nets.mlp:MLP",
+    "SAVAE": "inference.semi_amortized:SAVAE",
+    "SVI": "inference.svi:SVI",
+    "VAE": "inference.amortized:VAE",
+    "VAESVI": "inference.semi_amortized:VAESVI",
+    "AnalyticKL": "models.gaussian:AnalyticKL",
     "AutogradModel": "models.autograd_model:AutogradModel",
+    "Bernoulli": "models.likelihoods:Bernoulli",
+    "Categorical": "models.discrete:Categorical",
+    "DropoutMLP": "nets.dropout:DropoutMLP",
+    "FixedDecoder": "models.decoders:FixedDecoder",
+    "Gaussian": "models.likelihoods:Gaussian",
+    "HighwayMLP": "nets.highway:HighwayMLP",
+    "InputError": "engine.files:InputError",
+    "Iterative": "inference.iterative:Iterative",
+    "LSTMDecoder": "models.sequence_decoders:LSTMDecoder",
+    "LSTMEncoder": "nets.encoders:LSTMEncoder",
+    "LatentGaussianModel": "models.latent_gaussian:LatentGaussianModel",
+    "MLPDecoder": "models.decoders:MLPDecoder",
+    "Multinomial": "models.discrete:Multinomial",
+    "PointMass": "models.gaussian:PointMass",
+    "Poisson": "models.discrete:Poisson",
+    "SampledKL": "models.gaussian:SampledKL",
     "Task": "experiments.tasks:Task",
+    "VariationalEM": "inference.svi:VariationalEM",
     "compare": "experiments.compare:compare",
     "data": "data",
     "divergences": "inference.divergences",
+    "evaluate": "experiments.evaluation:evaluate",
+    "fit": "experiments.training:fit",
     "hvp": "inference.hvp",
     "iterative": "inference.iterative",
     "optimizers": "inference.optimizers",
@@ -51,11 +49,19 @@ _LAZY = {  # what loads more than NumPy, or is seldom needed: the name, and the 
     "synthetic": "data.synthetic",
     "testing": "testing",
 }
+__all__ = sorted(_ROOMS)
 
 
 def __getattr__(name):
-    if name in _LAZY:
-        room, _, attribute = _LAZY[name].partition(":")
-        module = importlib.import_module(f".{room}", __name__)
-        return getattr(module, attribute) if attribute else module
-    raise AttributeError(f"module 'savi' has no attribute {name!r}")
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'savi' has no attribute {name!r}")
+    from importlib import import_module
+
+    room, _, attribute = _ROOMS[name].partition(":")
+    module = import_module(f".{room}", __name__)
+    found = globals()[name] = getattr(module, attribute) if attribute else module
+    return found
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -1,11 +1,12 @@
-"""python -m savi: compare inference methods, look after the data, follow the lessons and check exercises."""
+"""python -m savi: compare inference methods, look after the data, follow the lessons and check exercises.
 
-import argparse
+Nothing is imported before `program` runs, so that Ctrl-C never meets an import that nobody watches.
+"""
+
 import os
 import sys
 
-from .engine.files import InputError
-
+UNREAD = 74  # the exit code of sysexits.h for trouble with output
 EPILOG = """examples:
   python -m savi compare                             the main job: six methods on images of letters, about 2 minutes
   python -m savi compare --methods vae sa-vae --epochs 20 --seeds 0 1 2
@@ -16,18 +17,32 @@ EPILOG = """examples:
   python -m savi data fetch mnist                    fetch a data set from its publisher
   python -m savi lesson                              the lessons and their exercises
   python -m savi check 03                            grade your functions in lessons/exercises/03_*.py
+
+exit codes:
+  0    all went well
+  1    not all properties of an exercise hold
+  2    bad input: one sentence on standard error says what was expected
+  74   all went well, but what was printed could not be written (a closed pipe, a full disk); files are as ever
+  130  Ctrl-C: what was done is saved
 """
 
 
-class Defaults(argparse.ArgumentDefaultsHelpFormatter):
-    """Names each default, where there is one."""
+def _defaults():
+    """A formatter of help texts that names each default, where there is one."""
+    import argparse
 
-    def _get_help_string(self, action):
-        return action.help if action.default is None or action.default is False else super()._get_help_string(action)
+    class Defaults(argparse.ArgumentDefaultsHelpFormatter):
+        def _get_help_string(self, action):
+            no_default = action.default is None or action.default is False
+            return action.help if no_default else super()._get_help_string(action)
+
+    return Defaults
 
 
 def parser():
     """The argparse parser of all commands."""
+    import argparse
+
     p = argparse.ArgumentParser(
         prog="python -m savi",
         description="Semi-amortized variational inference: train and compare VAE, SVI, VAE+SVI, VAE+SVI+KL and SA-VAE.",
@@ -65,7 +80,7 @@ def _add_check(commands):
         help="grade an exercise: which properties do your functions have?",
         description="Try the properties of an exercise on your file. For each property PASS, TODO (not written yet) or FAIL, with "
         "the smallest input that fails. Exit code 0 if all properties hold, 1 if not, 2 for bad usage.",
-        formatter_class=Defaults,
+        formatter_class=_defaults(),
     )
     check.add_argument("number", help="an exercise, for example 03")
     check.add_argument("--file", help="your file (default: the stub in lessons/exercises)")
@@ -83,7 +98,7 @@ def _add_compare(commands):
         description="Train inference methods with the same decoder, data order and budget; print a table, and "
         "write results.json, results.csv, compare.png and the task's own picture, where it has one. All values are nats per "
         "example; lower -ELBO is better. Ctrl-C leaves checkpoints; --resume goes on.",
-        formatter_class=Defaults,
+        formatter_class=_defaults(),
     )
     first = next(iter(TASKS.values()))
     words = (f"{name}:{'+'.join(WORDS[name](first))}" for name in ("vae", "iterative", "em"))
@@ -104,7 +119,7 @@ def _add_sweep(commands):
         help="work out a plan of many runs, here or on a cluster",
         description="Work out a grid of settings that a TOML file describes: every value is checked and the plan shown before "
         "the first run begins. A finished run is kept; Ctrl-C stops, --resume goes on.",
-        formatter_class=Defaults,
+        formatter_class=_defaults(),
     )
     s.add_argument(
         "plan", metavar="FILE.toml", help="the plan: [settings] that all runs share, [grid] lists to be crossed"
@@ -120,14 +135,19 @@ def _add_sweep(commands):
 
 def run_sweep(options):
     """Exit code: 0, or 130 after Ctrl-C, when what is done has been saved."""
+    from .engine.files import expect
+    from .engine.folders import existing
     from .experiments.executors import cores
     from .experiments.sweep import read, show, sweep
 
+    expect("--out", repr(options.out), options.out is None or options.out.strip(), "a folder")
+    out = options.out or os.path.join("runs", os.path.splitext(os.path.basename(options.plan))[0])
+    if options.resume:
+        existing(out)
     plan = read(options.plan, options.limit)
     print(show(plan, options.jobs or cores()))
     if options.dry_run:
         return 0
-    out = options.out or os.path.join("runs", os.path.splitext(os.path.basename(options.plan))[0])
     try:
         sweep(plan, out, options.on, options.jobs, options.resume, options.retries)
     except KeyboardInterrupt:
@@ -139,6 +159,7 @@ def run_sweep(options):
 
 def run_compare(options):
     """Exit code: 0, or 130 after Ctrl-C, when what is done has been saved."""
+    from .engine.folders import for_results
     from .experiments.catalogue import find
     from .experiments.compare import compare
     from .experiments.settings import NAMES, Settings
@@ -146,26 +167,17 @@ def run_compare(options):
     changes = {name: value for name, value in vars(options).items() if name in NAMES}
     named = changes.pop("data", Settings.data)
     task = find(named)
-    out = options.out or _default_out(options.resume)
-    try:
-        compare(named, out, options.resume, progress=False if options.quiet else None, jobs=options.jobs, **changes)
-    except KeyboardInterrupt:
-        saved = f"checkpoints are in {out}. The same command with --resume --out {out} goes on."
-        print(f"\nstopped; {saved if os.path.exists(out) else 'nothing was saved yet.'}", file=sys.stderr)
-        return 130
+    with for_results(options.out, os.path.join("runs", "compare"), options.resume) as out:
+        try:
+            compare(named, out, options.resume, progress=False if options.quiet else None, jobs=options.jobs, **changes)
+        except KeyboardInterrupt:
+            begun = os.path.exists(os.path.join(out, "settings.json"))
+            saved = f"checkpoints are in {out}. The same command with --resume --out {out} goes on."
+            print(f"\nstopped; {saved if begun else 'nothing was saved yet.'}", file=sys.stderr)
+            return 130
     names = ("results.json", "results.csv", "compare.png", f"{task.picture}.png")
     print(f"\nwritten to {out}: {', '.join(name for name in names if os.path.exists(os.path.join(out, name)))}")
     return 0
-
-
-def _default_out(resume):
-    """runs/compare, or the first runs/compare-N that is free; with resume the last that is taken."""
-    taken, n = None, 1
-    name = os.path.join("runs", "compare")
-    while os.path.exists(name):
-        taken, n = name, n + 1
-        name = os.path.join("runs", f"compare-{n}")
-    return taken or name if resume else name
 
 
 def run_data(options):
@@ -184,10 +196,12 @@ def run_data(options):
 def run_lesson(options):
     """Print the lessons, or what there is to one, or write its notebook; exit code 0."""
     from .course import lessons
+    from .engine.files import InputError, expect
 
     if options.notebook:
         if options.number is None:
             raise InputError("--notebook needs to know which lesson; expected a number, for example 03")
+        expect("--out", repr(options.out), options.out is None or options.out.strip(), "a file")
         print(f"written to {lessons.write_notebook(options.number, options.out, options.force)}")
     else:
         print("\n".join(lessons.table() if options.number is None else lessons.describe(options.number)))
@@ -203,6 +217,8 @@ def run_check(options):
 
 def main(arguments=None):
     """Exit code: 0, 1 if a checked exercise does not pass, 2 for bad input (one sentence on standard error), 130 after Ctrl-C."""
+    from .engine.files import InputError
+
     options = parser().parse_args(arguments)
     if options.command is None:
         parser().print_help(sys.stderr)
@@ -223,5 +239,28 @@ def main(arguments=None):
         return 130
 
 
+def program():
+    """`main` as a program: its exit code, or UNREAD where that is 0 and something that was printed could not be written."""
+    import signal
+
+    from .engine.output import outlasting
+
+    try:
+        with outlasting() as lost:
+            try:
+                code = main()
+            except SystemExit as stop:  # argparse has answered
+                code = stop.code
+        code = code or (UNREAD if lost() else 0)
+    except KeyboardInterrupt:
+        code = 130
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is nothing left to stop
+    return code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        code = program()
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)

@@ -164,15 +164,18 @@ def test_everything_public_has_a_docstring(path):
 
 def loaded_by(statement):
     """The top-level packages in a fresh interpreter after `statement`."""
-    code = f"import sys; {statement}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    code = f"import sys\n{statement}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
     result = subprocess.run([sys.executable, "-c", code], cwd=FOLDER.parent, capture_output=True, text=True, check=True)
     return set(result.stdout.split())
 
 
-def test_import_savi_loads_numpy_and_none_of_the_heavy_packages():
-    loaded = loaded_by("import savi")
-    assert loaded & set(LAZY) == set()
-    assert {"savi", "numpy"} <= loaded
+def test_import_savi_loads_nothing():
+    assert loaded_by("import savi") - loaded_by("pass") == {"savi"}
+
+
+def test_asking_savi_for_a_net_loads_numpy_and_none_of_the_heavy_packages():
+    loaded = loaded_by("import savi; savi.MLP")
+    assert loaded & set(LAZY) == set() and "numpy" in loaded
 
 
 def test_asking_savi_for_its_autograd_model_loads_autograd_and_no_other_heavy_package():
@@ -181,6 +184,21 @@ def test_asking_savi_for_its_autograd_model_loads_autograd_and_no_other_heavy_pa
 
 def test_every_name_that_savi_promises_is_there():
     assert [name for name in savi.__all__ if not hasattr(savi, name)] == []
+    assert set(savi.__all__) <= set(dir(savi))
+
+
+def test_every_name_can_be_the_first_that_is_imported():
+    loaded_by(
+        "import savi\n"
+        "for name in savi.__all__:\n"
+        "    for room in [room for room in sys.modules if room.split('.')[0] == 'savi']: del sys.modules[room]\n"
+        "    scope = {}\n"
+        "    exec(f'from savi import {name}; import savi; assert savi.{name} is {name}', scope)\n"
+    )
+
+
+def test_all_names_can_be_imported_at_once():
+    loaded_by(f"from savi import *; import savi; assert all(globals()[n] is getattr(savi, n) for n in {savi.__all__})")
 
 
 def test_a_name_that_savi_does_not_promise_is_an_attribute_error():

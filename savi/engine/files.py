@@ -1,14 +1,19 @@
 """Files that are whole or absent, and the one error that a user's input can cause.
 
 Every file savi writes goes to a temporary name in the same folder, is flushed to the disk and then renamed:
-a reader sees the old file or the new one, never half of either.
+a reader sees the old file or the new one, never half of either. What a killed process left under such a name is removed
+by the next one that writes the file, or that owns the folder.
 """
 
 import contextlib
+import errno
+import glob
 import hashlib
 import json
 import os
+import re
 import secrets
+import time
 import traceback
 
 import numpy as np
@@ -47,19 +52,49 @@ def running(what):
 def replacing(path):
     """A binary file to write to; it takes the name `path` when the block ends without an error.
 
-    Missing folders are made. Raises InputError when the folder cannot be written.
+    Missing folders are made. Raises InputError where it cannot be written: no such folder, a full disk.
     """
     temporary = f"{os.path.abspath(path)}.{secrets.token_hex(4)}.part"
     try:  # from before the file is there, so that an interrupt never leaves it
-        with _created(temporary, path) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        _rename(temporary, path)
+        with writing(path), contextlib.ExitStack() as held:
+            os.makedirs(os.path.dirname(temporary), exist_ok=True)
+            _remove_parts(os.path.dirname(temporary), glob.escape(os.path.basename(path)))
+            with _created(temporary) as file:
+                if fcntl:  # its lock lasts until it has its name
+                    held.callback(os.close, os.dup(file.fileno()))
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def tidy(folder, below=True):
+    """Remove the parts of files that killed processes left in `folder`, and below it; those that are being written stay."""
+    _remove_parts(folder, os.path.join("**", "*") if below else "*")
+
+
+def _remove_parts(folder, of):
+    for part in glob.glob(os.path.join(glob.escape(folder), of + ".*.part"), recursive=True):
+        if re.search(r"\.[0-9a-f]{8}\.part$", part):
+            with contextlib.suppress(OSError):  # it is held, or gone by now
+                _remove(part)
+
+
+def _remove(part):
+    """Remove a part that no process holds."""
+    if fcntl is None:  # Windows removes no file that is open
+        os.unlink(part)
+        return
+    lock = os.open(part, os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(part)
+    finally:
+        os.close(lock)
 
 
 def keep(path, value):
@@ -100,26 +135,38 @@ class Damaged(InputError):
     """A file of savi's own that is not as it was written."""
 
 
-@contextlib.contextmanager
-def owned(folder):
-    """A block in which `folder` is this process's alone: made where it is missing, free again when the process ends, however.
+PATIENCE = 10.0  # seconds in which a process that was killed just now has ended
 
-    Raises InputError where another process has it. On Windows, where folders cannot be locked, it is only made.
+
+@contextlib.contextmanager
+def owned(folder, patience=0.0):
+    """A block in which `folder` is this caller's alone: made where it is missing, free again when the process ends, however.
+
+    Raises InputError where another process, or another thread, has it for longer than `patience` seconds. On Windows, where
+    folders cannot be locked, it is only made.
     """
-    with _writing(folder):
+    with writing(folder):
         os.makedirs(folder, exist_ok=True)
-    if fcntl is None:
+        lock = None if fcntl is None else os.open(folder, os.O_RDONLY)
+    if lock is None:
         yield
         return
-    lock = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"another process works in {folder}; expected a folder that is free") from error
+        _lock(lock, folder, patience)
         yield
     finally:
         os.close(lock)
+
+
+def _lock(lock, folder, patience):
+    until = time.monotonic() + patience
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if time.monotonic() > until:
+                raise InputError(f"another process works in {folder}; expected a folder that is free") from error
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -138,25 +185,27 @@ def reason(error):
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _created(temporary, path):
-    """A new file under the temporary name, and the folders that it needs."""
-    with _writing(path):
-        os.makedirs(os.path.dirname(temporary), exist_ok=True)
-        return open(temporary, "xb")
+def _created(temporary):
+    """A new file under the temporary name, held by this process until it is closed."""
+    while True:
+        file = open(temporary, "xb")
+        if fcntl is None:
+            return file
+        with contextlib.suppress(OSError):  # a file system that has no locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:  # nobody has tidied it away before it was held
+            return file
+        file.close()
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
-def _writing(path):
+def writing(path):
+    """A block that writes to `path`, a file or a folder: what the system says against it becomes an InputError."""
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"cannot write {path}: {error.strerror or error}; expected a folder you may write to"
-        ) from error
-
-
-def _rename(temporary, path):
-    try:
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        expected = "room for it" if error.errno in NO_ROOM else "a folder you may write to"
+        raise InputError(f"cannot write {path}: {error.strerror or error}; expected {expected}") from error

@@ -38,9 +38,9 @@ def _image_decoder(s):
 
 
 def reconstructions(model, theta, lam, x):
-    """{"images", "means"}: x and E[x | z = mu], as whole percents, each a list of lists."""
+    """{"images", "means"}: x and E[x | z = mu], as whole percents, each a list of lists; 0 for NaN."""
     means = model.decoder.mean(theta, lam[:, : model.latent_dim])
-    return {name: np.rint(100 * a).astype(int).tolist() for name, a in (("images", x), ("means", means))}
+    return {name: np.rint(100 * np.nan_to_num(a)).astype(int).tolist() for name, a in (("images", x), ("means", means))}
 
 
 def draw_reconstructions(results):

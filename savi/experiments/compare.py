@@ -13,11 +13,11 @@ import os
 
 import numpy as np
 
-from ..engine.files import InputError, digest, expect, keep, kept, owned, replacing, running
+from ..engine.files import InputError, digest, expect, keep, kept, owned, replacing, running, tidy
 from . import runs
 from .budget import epochs_of, judged_at
 from .catalogue import find
-from .conduct import Clock, conduct, failures, tidy
+from .conduct import Clock, conduct, failures
 from .executors import Local, cores
 from .methods import build
 from .parallel import run_all
@@ -94,17 +94,18 @@ def _collect(results, items, out, engine, resume, say):
 
 
 def _begin(settings, examples, out, resume):
-    """Write OUT/settings.json. InputError where `out` holds another comparison, or one of other data."""
+    """Write OUT/settings.json. InputError where `out` holds another comparison, one of other data, or something else."""
+    tidy(out)
     path = os.path.join(out, "settings.json")
     described = settings.describe() | {"digest of the data": digest(examples.train, examples.valid, examples.test)}
-    if os.path.exists(path) or glob.glob(os.path.join(glob.escape(out), "*-seed*")):
-        if not resume:
-            raise InputError(f"{out} already holds a comparison; add --resume to go on with it, or name another --out")
+    there = os.path.exists(path) or glob.glob(os.path.join(glob.escape(out), "*-seed*"))
+    if there and not resume:
+        raise InputError(f"{out} already holds a comparison; add --resume to go on with it, or name another --out")
+    if there or (resume and os.listdir(out)):
         old = kept(path)
         for name, value in described.items():
             if name not in ("methods", "seeds") and old.get(name) != value:  # more methods or seeds may be added
                 raise InputError(f"cannot resume: {path} has {name} = {old.get(name)}, this run {value}")
-    tidy(out)
     keep(path, described)
 
 

@@ -4,12 +4,12 @@ OUT/NAME/result.json is what run NAME gave, with a digest; OUT/NAME/ may hold it
 and does not end the others. OUT belongs to one process at a time (engine/files.py, `owned`).
 """
 
-import glob
 import json
 import os
 import time
 from typing import NamedTuple
 
+from ..engine import files
 from ..engine.files import Damaged, InputError, keep, kept
 from .executors import Refused
 from .parallel import as_they_end
@@ -63,10 +63,7 @@ def finished(out, name, say=print):
         return None
 
 
-def tidy(out):
-    """Remove the parts of files that a killed process left in OUT and its folders; OUT is this process's own."""
-    for part in glob.glob(os.path.join(glob.escape(out), "**", "*.part"), recursive=True):
-        os.unlink(part)
+tidy = files.tidy  # OUT is this process's own
 
 
 def failures(errors, total, out):

@@ -22,6 +22,7 @@ STYLES = {  # method: (colour, marker, dash, label)
     "sa-vae": ("#D55E00", "D", "-", "SA-VAE"),
     "iterative": ("#009E73", "P", "-", "iterative"),
 }
+DIVERGED = 100  # a loss so many times its line's lowest above it is not drawn
 OTHERS = (("#CC79A7", "X", "-."), ("#7F7F7F", "*", ":"), ("#0072B2", "p", "--"), ("#000000", "h", ":"))
 
 
@@ -70,9 +71,12 @@ def history(rows, name="valid"):
 
 
 def comparison(results):
-    """Left: test -ELBO against processor seconds of training. Right: test -ELBO against test-time steps ([SA] Figure 2)."""
+    """Left: test -ELBO against processor seconds of training. Right: test -ELBO against test-time steps ([SA] Figure 2).
+
+    Points that diverged are not drawn, which is said.
+    """
     fig, (left, right) = figure(columns=2, width=5.2, height=4)
-    names, refined = results["settings"]["methods"], []
+    names, trained, refined = results["settings"]["methods"], {}, {}
     others = [name for name in names if name not in STYLES]
     for name in names:
         curves = [curve for curve in results["curves"] if curve["method"] == name]
@@ -81,10 +85,11 @@ def comparison(results):
         seconds = np.mean([[row["cpu"] for row in c["history"][1:]] for c in curves], axis=0)
         loss = np.mean([[row["test_neg_elbo"] for row in c["history"][1:]] for c in curves], axis=0)
         look = style(name, others.index(name) if name in others else 0)
-        left.plot(np.array(seconds), loss, **look)
-        points = np.mean([c["refinement"] for c in curves], axis=0)
-        right.plot(points[:, 0], points[:, 1], **look)
-        refined.append(points[:, 1])
+        trained[look["label"]] = _finite(loss)
+        left.plot(seconds, trained[look["label"]], **look)
+        steps, loss = np.mean([c["refinement"] for c in curves], axis=0).T
+        refined[look["label"]] = _finite(loss)
+        right.plot(steps, refined[look["label"]], **look)
     left.set(xlabel="processor seconds of training", ylabel="test −ELBO (nats per example)", title="while training")
     right.set(
         xlabel="inference steps at test time",
@@ -95,14 +100,32 @@ def comparison(results):
     ticks = [int(k) for k, _ in results["curves"][0]["refinement"]]
     right.set_xticks(ticks, [str(k) for k in ticks])
     right.minorticks_off()
-    right.set_ylim(*_useful_range(refined))
+    right.set_ylim(*_useful_range(refined.values()))
     right.legend(frameon=False)
+    for ax, lines in ((left, trained), (right, refined)):
+        ax.text(0.02, 0.02, _not_drawn(lines), transform=ax.transAxes, fontsize="small", va="bottom")
     return fig
 
 
+def _finite(line):
+    """The line with NaN for the points that diverged: not finite, or so far above its lowest that nothing else would be seen."""
+    line = np.where(np.isfinite(line), line, np.nan)
+    if np.isnan(line).all():
+        return line
+    low = np.nanmin(line)
+    return np.where(line - low <= DIVERGED * max(abs(low), 1), line, np.nan)
+
+
+def _not_drawn(lines):
+    """What to say of points that are missing in lines {label: (n,)}; "" where none is."""
+    missing = {label: (np.isnan(line).sum(), len(line)) for label, line in lines.items() if np.isnan(line).any()}
+    return "\n".join(f"{label}: {k} of {n} points diverged, not drawn" for label, (k, n) in missing.items())
+
+
 def _useful_range(lines):
-    """Limits that show every line's better half: a few points far too high must not flatten the rest."""
-    low, high = min(line.min() for line in lines), max(np.median(line) for line in lines)
+    """Limits that show every line's better half: a few points far too high must not flatten the rest. NaN: what is not drawn."""
+    lines = [line for line in lines if not np.isnan(line).all()] or [np.zeros(1)]
+    low, high = min(np.nanmin(line) for line in lines), max(np.nanmedian(line) for line in lines)
     margin = max(0.05 * (high - low), 0.5)
     return low - margin, high + margin
 

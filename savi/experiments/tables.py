@@ -97,7 +97,7 @@ def verdict(mean, error):
 def differences(results, key="neg_elbo", against=None):
     """A line for each method: its test -ELBO minus that of `against` (None: the best of the others), paired by seed."""
     names = list(dict.fromkeys(row["method"] for row in results["rows"]))
-    means = {name: values(results, name, key).mean() for name in names}
+    means = {name: np.nan_to_num(values(results, name, key).mean(), nan=np.inf) for name in names}
     lines = []
     for name in names:
         others = [against] if against else sorted(set(names) - {name}, key=means.get)

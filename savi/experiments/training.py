@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..engine import given
-from ..engine.files import InputError, expect
+from ..engine.files import PATIENCE, InputError, expect, owned, tidy
 from ..inference.optimizers import Adam, clip_norm
 from . import checkpoints
 from .checkpoints import State
@@ -60,8 +60,8 @@ def fit(
     judge_at: the epochs after which the run is judged, None for each; the end always is. phi_decay: weight decay of phi,
     decoupled from Adam as in AdamW (Loshchilov & Hutter 2019): each step also takes learning_rate * phi_decay * phi off phi.
 
-    out: a folder for last.npz, best.npz and settings.json; resume: go on from its last.npz where there is one.
-    progress: None shows a bar on a terminal, False never.
+    out: a folder for last.npz, best.npz and settings.json, which is this call's alone as long as it lasts; resume: go on from
+    its last.npz where there is one. progress: None shows a bar on a terminal, False never.
 
     Raises InputError on unusable data, settings or checkpoints, NonFiniteLoss when the loss stops being finite (what is
     saved stays). Ctrl-C saves last.npz, where `out` is given, and then goes on as KeyboardInterrupt.
@@ -79,6 +79,15 @@ def fit(
         judge_at = {given.whole("judge_at", epoch) for epoch in given.listed("judge_at", judge_at, "a list of epochs")}
     examples = Examples(model, data, binarize, dtype, valid_examples, monitor)
     run = _Run(model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay)
+    if out is None:
+        return _trained(run, epochs, None, False, progress, judge_at)
+    with owned(out, PATIENCE):
+        tidy(out, below=False)
+        return _trained(run, epochs, out, resume, progress, judge_at)
+
+
+def _trained(run, epochs, out, resume, progress, judge_at):
+    """`fit`, whose arguments are checked and whose folder is this process's."""
     path = None if out is None else os.path.join(out, "last.npz")
     state = None
     if resume and path is not None and os.path.exists(path):
@@ -87,7 +96,7 @@ def fit(
         checkpoints.write_json(os.path.join(out, "settings.json"), run.describe())
     state = run.judged(run.initial()) if state is None else state
     last = round(epochs * run.steps)
-    bar, saved = _progress_bar(method.name, last, run.done(state), progress), time.monotonic()
+    bar, saved = _progress_bar(run.method.name, last, run.done(state), progress), time.monotonic()
     try:
         while True:
             ended = run.done(state) >= last

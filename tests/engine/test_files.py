@@ -1,14 +1,21 @@
 """Files are whole or absent: an error while writing leaves the old file, and nothing else."""
 
+import builtins
+import contextlib
+import errno
 import os
+import resource
+import signal
 import stat
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from savi.engine.files import InputError, reading, replacing
+from savi.engine.files import InputError, keep, reading, replacing, tidy
 
-ERRORS = [ValueError, OSError, KeyboardInterrupt, SystemExit]
+ERRORS = [ValueError, KeyboardInterrupt, SystemExit]
 
 
 def write(path, content):
@@ -117,3 +124,144 @@ def test_what_a_decoder_raises_is_said_with_a_reason(error, says):
     with pytest.raises(InputError) as caught, reading("a.bin", "it whole"):
         raise error
     assert str(caught.value) == says
+
+
+# --- a disk that is full ----------------------------------------------------------------------------------------------------
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("verb", ["write", "flush", "close", "fsync", "replace"])
+def test_a_full_disk_is_one_sentence_and_the_old_file_is_whole(tmp_path, monkeypatch, verb):
+    path, opened = tmp_path / "file.bin", builtins.open
+    path.write_bytes(b"old")
+    if hasattr(os, verb) and verb in ("fsync", "replace"):
+        monkeypatch.setattr(os, verb, full)
+    else:
+        monkeypatch.setattr(builtins, "open", lambda *a: Full(opened(*a), verb) if a[1] == "xb" else opened(*a))
+    with pytest.raises(InputError) as caught:
+        write(path, b"new")
+    assert str(caught.value) == f"cannot write {path}: {os.strerror(errno.ENOSPC)}; expected room for it"
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file.bin"]
+
+
+class Full:
+    """A file one of whose verbs finds no room."""
+
+    def __init__(self, file, verb):
+        self.file = file
+        setattr(self, verb, full)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(OSError):
+            self.file.close()
+        self.close()
+
+
+def limited(size, code, *arguments):
+    """Python's `code` in a process whose files may not be larger than `size` bytes."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )  # fmt: skip
+
+
+def test_a_file_larger_than_the_system_allows_is_one_sentence(tmp_path):
+    path = tmp_path / "file.npz"
+    path.write_bytes(b"old")
+    code = """if True:
+        import sys, numpy as np
+        from savi.engine.files import InputError, replacing
+        try:
+            with replacing(sys.argv[1]) as file:
+                np.savez(file, a=np.zeros(100_000))
+        except InputError as error:
+            print(error)
+    """
+    done = limited(8192, code, path)
+    assert done.stdout == f"cannot write {path}: {os.strerror(errno.EFBIG)}; expected room for it\n" and not done.stderr
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file.npz"]
+
+
+def test_a_notebook_for_which_there_is_no_room_is_one_sentence(tmp_path):
+    code = "import sys; from savi.__main__ import main; sys.exit(main(['lesson', '03', '--notebook', '--out', sys.argv[1]]))"
+    done = limited(4096, code, tmp_path / "03.ipynb")
+    assert (done.returncode, done.stdout) == (2, "") and os.listdir(tmp_path) == []
+    assert done.stderr.startswith("savi: cannot write ") and done.stderr.count("\n") == 1
+
+
+# --- what a killed process left ---------------------------------------------------------------------------------------------
+
+
+def part_of_a_killed_process(path):
+    """What is left beside `path` of a process that is killed while it writes it."""
+    code = """if True:
+        import os, signal, sys
+        from savi.engine.files import replacing
+        with replacing(sys.argv[1]) as file:
+            file.write(b"half of the n")
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    before = set(path.parent.rglob("*"))
+    assert subprocess.run([sys.executable, "-c", code, path], check=False).returncode == -signal.SIGKILL
+    (left,) = set(path.parent.rglob("*")) - before
+    return left
+
+
+def test_the_next_one_who_writes_a_file_removes_what_a_killed_process_left_of_it(tmp_path):
+    left, other = (part_of_a_killed_process(tmp_path / name) for name in ("a[1].npz", "b.npz"))
+    (tmp_path / "a[1].npz.mine.part").write_bytes(b"nothing of savi's")
+    write(tmp_path / "a[1].npz", b"new")
+    assert not left.exists() and sorted(os.listdir(tmp_path)) == ["a[1].npz", "a[1].npz.mine.part", other.name]
+
+
+def test_parts_that_are_being_written_stay(tmp_path):
+    path = tmp_path / "a.npz"
+    with replacing(path) as file:
+        file.write(b"the slow one's")
+        write(path, b"the quick one's")
+        tidy(tmp_path)
+        assert len(list(tmp_path.glob("*.part"))) == 1 and path.read_bytes() == b"the quick one's"
+    assert path.read_bytes() == b"the slow one's"
+
+
+def test_a_folder_is_tidied_alone_or_with_all_below(tmp_path):
+    (tmp_path / "run").mkdir()
+    paths = tmp_path / "last.npz", tmp_path / "run" / "last.npz"
+    here, below = map(part_of_a_killed_process, paths)
+    for path in paths:
+        keep(path, {})
+    here, below = map(part_of_a_killed_process, paths)
+    (tmp_path / "film.part").write_bytes(b"nothing of savi's")
+    (tmp_path / "x.01234567.part").mkdir()
+    tidy(tmp_path, below=False)
+    assert not here.exists() and below.exists()
+    tidy(tmp_path)
+    assert not below.exists()
+    assert {path.name for path in tmp_path.rglob("*")} == {"run", "film.part", "x.01234567.part", "last.npz"}
+
+
+def test_what_is_removed_before_it_is_held_is_made_again(tmp_path, monkeypatch):
+    import fcntl
+
+    flock, seen = fcntl.flock, []
+
+    def late(handle, operation):  # another process tidies between the file's creation and its lock
+        if not seen:
+            seen.extend(tmp_path.glob("*.part"))
+            seen[0].unlink()
+        return flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    write(tmp_path / "a.npz", b"new")
+    assert len(seen) == 1 and os.listdir(tmp_path) == ["a.npz"] and (tmp_path / "a.npz").read_bytes() == b"new"

@@ -5,6 +5,9 @@ import functools
 import itertools
 import json
 import os
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -484,6 +487,73 @@ def test_without_resume_a_run_starts_anew(tmp_path):
     assert_same(short(build()[1], out=tmp_path), short(build()[1]))
 
 
+HELD = """if True:
+    import sys, numpy as np, savi
+
+    class Waiting(savi.SVI):
+        def gradient(self, *arguments):
+            print("begun", flush=True)
+            input()
+            return super().gradient(*arguments)
+
+    model = savi.LatentGaussianModel(savi.MLPDecoder(savi.MLP([2, 5, 6]), savi.Bernoulli()))
+    savi.fit(model, Waiting(2), np.eye(6), epochs=1, batch=6, out=sys.argv[1], progress=False)
+"""
+
+
+@pytest.mark.parametrize("end", ["\n", None], ids=["ends", "is killed"])
+def test_a_folder_belongs_to_one_process_at_a_time(tmp_path, monkeypatch, end):
+    other = subprocess.Popen(
+        [sys.executable, "-c", HELD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "begun\n"
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(room, "PATIENCE", 0)
+    with pytest.raises(InputError, match=r"another process works in .*; expected a folder that is free"):
+        short(build()[1], out=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    if end:
+        other.communicate(end)
+        assert other.returncode == 0 and (tmp_path / "last.npz").exists()
+    else:
+        other.kill()
+        other.communicate()
+    monkeypatch.undo()  # a process that was killed may need a moment to end
+    assert_same(short(build()[1], out=tmp_path), short(build()[1]))
+
+
+def test_a_folder_belongs_to_one_thread_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "PATIENCE", 0)
+    errors = []
+
+    def again(n, verb, args, call):
+        if n == 1:
+            thread = threading.Thread(target=lambda: errors.append(error_of(lambda: short(build()[1], out=tmp_path))))
+            thread.start()
+            thread.join()
+        return call()
+
+    assert_same(short(Spy(build()[1], again), out=tmp_path), short(build()[1]))
+    assert [type(error) for error in errors] == [InputError]
+
+
+def error_of(call):
+    """What the call raises, or None."""
+    try:
+        call()
+    except Exception as error:
+        return error
+
+
+def test_what_a_killed_process_left_of_a_runs_files_is_gone_and_nothing_else(tmp_path):
+    (tmp_path / "below").mkdir()
+    stay = [tmp_path / "film.part", tmp_path / "below" / "last.npz.01234567.part"]
+    for path in (tmp_path / "last.npz.01234567.part", *stay):
+        path.touch()
+    short(build()[1], out=tmp_path)
+    assert sorted(tmp_path.rglob("*.part")) == sorted(stay)
+
+
 def test_resume_where_there_is_nothing_starts_anew(tmp_path):
     assert_same(short(build()[1], out=tmp_path / "new", resume=True), short(build()[1]))
 
@@ -678,7 +748,7 @@ def test_a_missing_checkpoint_is_an_input_error(tmp_path):
 @pytest.mark.parametrize("below", ["", "deeper"])
 def test_a_file_in_the_way_of_the_out_folder_is_refused(tmp_path, below):
     (tmp_path / "file").write_bytes(b"in the way")
-    with pytest.raises(InputError, match=r"cannot write .*settings\.json"):
+    with pytest.raises(InputError, match=r"cannot write .*file"):
         short(build()[1], out=tmp_path / "file" / below)
     assert (tmp_path / "file").read_bytes() == b"in the way"
 
