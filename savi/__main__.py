@@ -124,7 +124,7 @@ def run_sweep(options):
     from .experiments.sweep import read, show, sweep
 
     plan = read(options.plan, options.limit)
-    print(show(plan, options.jobs or cores()))
+    print(show(plan, cores() if options.jobs is None else options.jobs, measure=options.dry_run))
     if options.dry_run:
         return 0
     out = options.out or os.path.join("runs", os.path.splitext(os.path.basename(options.plan))[0])

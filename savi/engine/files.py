@@ -93,7 +93,8 @@ class Damaged(InputError):
 def owned(folder):
     """A block in which `folder` is this process's alone: made where it is missing, free again when the process ends, however.
 
-    Raises InputError where another process has it. On Windows, where folders cannot be locked, it is only made.
+    Raises InputError where another process has it. On Windows, and on a file system where folders cannot be locked, it is
+    only made.
     """
     with _writing(folder):
         os.makedirs(folder, exist_ok=True)
@@ -104,8 +105,10 @@ def owned(folder):
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise InputError(f"another process works in {folder}; expected a folder that is free") from error
+        except OSError:
+            pass
         yield
     finally:
         os.close(lock)

@@ -2,5 +2,5 @@
 
 Read in this order: settings, tasks (data, decoder, encoder, measures in one object), catalogue, examples, training,
 checkpoints, evaluation, quadrature (exact in one and two dimensions), budget, tuning, methods, runs,
-executors, parallel, conduct, compare, sweep, tables, plots, figures.
+processes, executors, parallel, conduct, compare, plan, sweep, tables, plots, figures.
 """
