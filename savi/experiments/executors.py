@@ -33,6 +33,10 @@ class Gone(Exception):
     """An executor that takes no more runs: broken, ended by others, or out of reach."""
 
 
+class Lost(InputError):
+    """A run whose worker died whenever it was tried."""
+
+
 class Engine:
     """Where runs are worked out: opens an Executor, hands runs to it, and closes it."""
 
@@ -57,6 +61,10 @@ class Engine:
     def done(self, running):
         """Those of the futures that are done: one at least, or none after `seconds`."""
         return wait(running, self.seconds, FIRST_COMPLETED).done
+
+    def told(self, error):
+        """The exception to be told of a run that ended with this one, or None."""
+        return error
 
     def again(self, executor, why):
         """Another Executor, as this one is gone. Raises InputError where there is none to be had."""
@@ -133,7 +141,7 @@ class Dask(Engine):
         except (OSError, ValueError) as error:
             raise InputError(f"no Dask scheduler answers at {self.address} within {SECONDS} s; expected one") from error
         try:
-            for worker, found in self.client.run(versions, on_error="return").items():
+            for worker, found in self.client.run(_there, on_error="return").items():
                 _refuse_others(f"worker {worker}", versions(), found)
         except BaseException:
             self.client.close(SECONDS)
@@ -152,14 +160,22 @@ class Dask(Engine):
         except Exception as error:
             raise Gone(error) from error
 
+    def told(self, error):
+        from distributed.scheduler import KilledWorker
+
+        if isinstance(error, KilledWorker):
+            where = f"the last of them {error.last_worker.address}"
+            return Lost(f"its worker died {error.allowed_failures + 1} times, {where}; its log may say of what")
+        return error
+
     def again(self, executor, why):
         self.close(executor)
         until = time.monotonic() + RESTART
         while True:
             try:
                 return self.open()
-            except InputError:
-                if time.monotonic() > until:
+            except InputError as error:
+                if isinstance(error, Refused) or time.monotonic() > until:
                     raise
 
     def close(self, executor, at_once=False):
@@ -185,6 +201,10 @@ def versions():
     from .. import __version__
 
     return {"savi": __version__, "NumPy": np.__version__}
+
+
+def _there():
+    return versions()  # of the worker that is asked
 
 
 class Refused(InputError):

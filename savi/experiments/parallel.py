@@ -9,15 +9,11 @@ from concurrent.futures import BrokenExecutor, CancelledError
 from typing import NamedTuple
 
 from ..engine import threads
-from ..engine.files import InputError, expect
-from .executors import Gone, Local, cores
+from ..engine.files import expect
+from .executors import Gone, Local, Lost, cores
 
 __all__ = ["Ended", "Lost", "as_they_end", "cores", "run_all"]
 RETRIES = 2  # of a run whose worker died
-
-
-class Lost(InputError):
-    """A run whose worker died whenever it was tried."""
 
 
 class Ended(NamedTuple):
@@ -57,7 +53,7 @@ def _handed_out(function, items, engine, retries):
             except Gone as error:
                 executor = engine.again(executor, error)
             for future in engine.done(running):
-                index, error = running.pop(future), _error(future)
+                index, error = running.pop(future), engine.told(_error(future))
                 if isinstance(error, CancelledError):
                     waiting.appendleft(index)
                 elif isinstance(error, KeyboardInterrupt):
