@@ -145,7 +145,7 @@ def run_sweep(options):
     if options.resume:
         existing(out)
     plan = read(options.plan, options.limit)
-    print(show(plan, options.jobs or cores()))
+    print(show(plan, cores() if options.jobs is None else options.jobs, measure=options.dry_run))
     if options.dry_run:
         return 0
     try:

@@ -142,8 +142,8 @@ PATIENCE = 10.0  # seconds in which a process that was killed just now has ended
 def owned(folder, patience=0.0):
     """A block in which `folder` is this caller's alone: made where it is missing, free again when the process ends, however.
 
-    Raises InputError where another process, or another thread, has it for longer than `patience` seconds. On Windows, where
-    folders cannot be locked, it is only made.
+    Raises InputError where another process, or another thread, has it for longer than `patience` seconds. On Windows, and on a
+    file system where folders cannot be locked, it is only made.
     """
     with writing(folder):
         os.makedirs(folder, exist_ok=True)
@@ -163,10 +163,12 @@ def _lock(lock, folder, patience):
     while True:
         try:
             return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             if time.monotonic() > until:
                 raise InputError(f"another process works in {folder}; expected a folder that is free") from error
             time.sleep(0.05)
+        except OSError:  # a file system without locks
+            return None
 
 
 @contextlib.contextmanager

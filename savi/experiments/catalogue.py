@@ -4,6 +4,7 @@ images      grey values are probabilities, from which x is drawn anew for each m
 sequences   of an oracle; LSTMs, and `hidden` are the layers between the decoder's states and its outputs
 """
 
+import contextvars
 import os
 import sys
 import types
@@ -102,18 +103,49 @@ def find(task):
     return found
 
 
+def function(named):
+    """The function NAME of "FILE.py:NAME". Raises InputError where there is none."""
+    path, _, name = named.rpartition(":")
+    found = vars(module(path)).get(name)
+    if not callable(found):
+        raise InputError(f"{path} defines no function {name!r}; expected one of that name")
+    return found
+
+
+_sent = contextvars.ContextVar(
+    "sent", default=types.MappingProxyType({})
+)  # {path: text} of files that another process has
+
+
+def with_files(files, work, *item):
+    """work(*item), where the Python files {path: text} need not be on this machine."""
+    before = _sent.set(files)
+    try:
+        return work(*item)
+    finally:
+        _sent.reset(before)
+
+
+def source(path):
+    """The text of the Python file at `path`, as bytes. Raises InputError where it cannot be read."""
+    if path in _sent.get():
+        return _sent.get()[path]
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}; expected a file that can be run") from error
+
+
 def module(path):
     """The module that the Python file at `path` makes; what lies beside the file can be imported."""
     made = types.ModuleType(os.path.splitext(os.path.basename(path))[0])
     made.__file__ = os.path.abspath(path)
-    folder = os.path.dirname(made.__file__)
+    text, folder = source(path), os.path.dirname(made.__file__)
     if folder not in sys.path:
         sys.path.append(folder)
     try:
-        with open(path, "rb") as file:
-            exec(compile(file.read(), path, "exec"), vars(made))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; expected a file that can be run") from error
+        exec(compile(text, path, "exec"), vars(made))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:

@@ -80,17 +80,25 @@ def failures(errors, total, out):
 
 
 class Clock:
-    """How far a job is: tells a line for each run that ends, with the rough time left."""
+    """How far a job is, with the rough time left: a line for each run that ends or, of many, for each hundredth of them."""
 
     def __init__(self, total, say=print):
-        self.total, self.say, self.ended, self.worked, self.began = total, say, 0, 0, time.monotonic()
+        self.total, self.say, self.ended, self.before, self.failed = total, say, 0, 0, 0
+        self.every, self.began = max(total // 100, 1), time.monotonic()
 
-    def tell(self, line, new=True):
-        """One more run has ended; new: it was worked out just now."""
-        self.ended, self.worked = self.ended + 1, self.worked + bool(new)
-        left = (self.total - self.ended) * (time.monotonic() - self.began) / self.worked if self.worked else 0
-        rest = f"   about {duration(left)} left" if left else ""
-        self.say(f"  [{self.ended:>{len(str(self.total))}}/{self.total}] {line}{rest}")
+    def tell(self, line, new=True, error=None):
+        """One more run has ended; new: it was worked out just now; error: the exception that ended it. Failures are all told."""
+        self.ended, self.failed = self.ended + 1, self.failed + bool(error)
+        if not new:
+            self.before, self.began = self.before + 1, time.monotonic()
+        worked = self.ended - self.before
+        if self.before and (worked == 1 or self.before == self.total):
+            self.say(f"  {self.before} of {self.total} had ended before")
+        if new and (error or worked % self.every == 0 or self.ended == self.total):
+            left = (self.total - self.ended) * (time.monotonic() - self.began) / worked
+            more = f"   failed: {error}" if error else f"   {self.failed} failed" if self.failed else ""
+            more += f"   about {duration(left)} left" if left else ""
+            self.say(f"  [{self.ended:>{len(str(self.total))}}/{self.total}] {line}{more}")
 
 
 def duration(seconds):

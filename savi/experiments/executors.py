@@ -9,19 +9,19 @@ Each opens an Executor, says how many runs may be under way at a time, and close
 has savi installed and shares nothing: it is asked for its versions, and what it answers comes back as bytes.
 """
 
-import contextlib
-import multiprocessing
 import os
-import signal
 import socket
-from concurrent.futures import BrokenExecutor, CancelledError, ProcessPoolExecutor
+import time
+from concurrent.futures import FIRST_COMPLETED, wait
 
 import numpy as np
 
 from ..engine import threads
-from ..engine.files import InputError
+from ..engine.files import InputError, expect
+from . import processes
 
 SECONDS = 10  # to wait for a scheduler
+RESTART = 300  # to wait for one that went away in the middle
 
 
 def cores():
@@ -29,22 +29,46 @@ def cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class Gone(Exception):
+    """An executor that takes no more runs: broken, ended by others, or out of reach."""
+
+
+class Lost(InputError):
+    """A run whose worker died whenever it was tried."""
+
+
 class Engine:
     """Where runs are worked out: opens an Executor, hands runs to it, and closes it."""
 
     here = False  # whether its workers write to the folders of this process
+    seconds = None  # after which it is asked for its workers again; None where their number does not change
 
     def open(self):
         """A new Executor. Raises InputError where there is none to be had."""
         raise NotImplementedError
 
     def workers(self, executor):
-        """How many runs may be under way at a time."""
+        """How many runs may be under way at a time. Raises Gone."""
         raise NotImplementedError
 
     def submit(self, executor, function, item):
-        """The future of function(*item)."""
-        return executor.submit(_far, versions(), function, item)
+        """The future of function(*item). Raises Gone."""
+        try:
+            return executor.submit(_far, versions(), function, item)
+        except RuntimeError as error:  # it is broken, or was shut down
+            raise Gone(error) from error
+
+    def done(self, running):
+        """Those of the futures that are done: one at least, or none after `seconds`."""
+        return wait(running, self.seconds, FIRST_COMPLETED).done
+
+    def told(self, error):
+        """The exception to be told of a run that ended with this one, or None."""
+        return error
+
+    def again(self, executor, why):
+        """Another Executor, as this one is gone. Raises InputError where there is none to be had."""
+        raise InputError(f"the executor takes no more runs ({why}); expected one that does")
 
     def close(self, executor, at_once=False):
         """End the Executor; at once: begin nothing more, and interrupt what is under way where that can be done."""
@@ -52,7 +76,7 @@ class Engine:
 
 
 class Local(Engine):
-    """`jobs` processes of this machine. A process that dies takes the others along, and all are begun again."""
+    """`jobs` processes of this machine, each replaced when it dies."""
 
     here = True
 
@@ -60,22 +84,13 @@ class Local(Engine):
         self.jobs = jobs
 
     def open(self):
-        return ProcessPoolExecutor(self.jobs, multiprocessing.get_context("spawn"), _begin)
+        return processes.Processes()
 
     def workers(self, executor):
         return self.jobs
 
     def submit(self, executor, function, item):
-        with _held_back():  # a process that begins is not interrupted in its imports
-            return executor.submit(_run, function, item)
-
-    def close(self, executor, at_once=False):
-        if at_once:  # what is under way saves its checkpoint, and is waited for
-            executor.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                with contextlib.suppress(OSError):
-                    os.kill(child.pid, signal.SIGINT)
-        executor.shutdown()
+        return executor.submit(processes.work, function, item)
 
 
 class Given(Engine):
@@ -97,25 +112,24 @@ class Given(Engine):
 class MPI(Engine):
     """The ranks of an MPI job: mpiexec -n N python -m mpi4py.futures -m savi sweep PLAN --on mpi."""
 
-    def __init__(self):
+    def open(self):
         try:
             from mpi4py.futures import MPIPoolExecutor
         except ImportError as error:
             raise InputError(f"--on mpi needs mpi4py and an MPI library ({error}); expected both installed") from error
-        self.executor = MPIPoolExecutor()
-
-    def open(self):
-        return self.executor
+        return MPIPoolExecutor()
 
     def workers(self, executor):
-        return max(getattr(executor, "num_workers", 1), 1)
+        return max(executor.num_workers, 1)
 
 
 class Dask(Engine):
     """The workers of the Dask scheduler at HOST:PORT, as many as there are at the time; Dask runs again what a worker lost."""
 
+    seconds = 2.0
+
     def __init__(self, address):
-        self.address = address
+        self.address, self.client = address, None
 
     def open(self):
         try:
@@ -126,21 +140,51 @@ class Dask(Engine):
             self.client = Client(f"tcp://{self.address}", timeout=SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
             raise InputError(f"no Dask scheduler answers at {self.address} within {SECONDS} s; expected one") from error
-        return self.client.get_executor(pure=False, retries=2)
+        try:
+            for worker, found in self.client.run(_there, on_error="return").items():
+                _refuse_others(f"worker {worker}", versions(), found)
+        except BaseException:
+            self.client.close(SECONDS)
+            raise
+        return self.client.get_executor(pure=False)
 
     def workers(self, executor):
-        return max(sum(self.client.nthreads().values()), 1)
+        try:
+            return max(sum(self.client.nthreads().values()), 1)
+        except Exception as error:  # Dask has many for a connection that is lost
+            raise Gone(error) from error
+
+    def submit(self, executor, function, item):
+        try:
+            return super().submit(executor, function, item)
+        except Exception as error:
+            raise Gone(error) from error
+
+    def told(self, error):
+        from distributed.scheduler import KilledWorker
+
+        if isinstance(error, KilledWorker):
+            where = f"the last of them {error.last_worker.address}"
+            return Lost(f"its worker died {error.allowed_failures + 1} times, {where}; its log may say of what")
+        return error
+
+    def again(self, executor, why):
+        self.close(executor)
+        until = time.monotonic() + RESTART
+        while True:
+            try:
+                return self.open()
+            except InputError as error:
+                if isinstance(error, Refused) or time.monotonic() > until:
+                    raise
 
     def close(self, executor, at_once=False):
-        super().close(executor, at_once)
-        self.client.close(timeout=SECONDS)
-
-
-LOST = (BrokenExecutor, CancelledError)  # what a run ends with when its executor, not itself, came to an end
+        self.client.close(SECONDS)  # which lets go of all that is under way
 
 
 def find(on, jobs):
     """The engine of the words local, mpi or dask://HOST:PORT; None where `jobs` is 1: in this process."""
+    expect("--jobs", jobs, jobs >= 1 and jobs % 1 == 0, "a whole number >= 1")
     if on == "local":
         return Local(jobs) if jobs > 1 else None
     if on == "mpi":
@@ -159,52 +203,31 @@ def versions():
     return {"savi": __version__, "NumPy": np.__version__}
 
 
-def _far(expected, function, item):
-    """function(*item) in a process that may be on another machine; it says which, if anything is wrong there."""
-    where = f"worker {socket.gethostname()}, process {os.getpid()}"
-    for name, version in versions().items():
-        if version != expected[name]:
-            raise Refused(f"{where} has {name} {version}; expected {expected[name]}, as in the process that began")
-    try:
-        with threads.using(1):
-            return function(*item)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+def _there():
+    return versions()  # of the worker that is asked
 
 
 class Refused(InputError):
     """A worker that cannot give the numbers that are asked for."""
 
 
-@contextlib.contextmanager
-def _held_back():
-    """A block that Ctrl-C does not interrupt, nor the processes that begin in it: it comes when the block ends."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+def _refuse_others(where, expected, found):
+    """Refused unless a worker has the versions expected; found: its versions, or the exception it had instead."""
+    if isinstance(found, BaseException):
+        raise Refused(f"{where} has no savi ({type(found).__name__}: {found}); expected {expected['savi']}")
+    for name, version in found.items():
+        if version != expected[name]:
+            raise Refused(f"{where} has {name} {version}; expected {expected[name]}, as in the process that began")
 
 
-def _begin():
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that waits for work has nothing to save
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threads.use(1)
-
-
-def _run(function, item):
-    signal.signal(signal.SIGINT, _stop)
+def _far(expected, function, item):
+    """function(*item) in a process that may be on another machine; it says which, if anything is wrong there."""
+    where = f"worker {socket.gethostname()}, process {os.getpid()}"
+    _refuse_others(where, expected, versions())
+    threads.use(1)  # for good: other runs may work in other threads of this process
     try:
         return function(*item)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _stop(*_):
-    """Ctrl-C, once: a terminal sends it to every process, the first one sends it again, and what saves is not stopped."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    except Exception as error:
+        raise RuntimeError(f"{where}: {type(error).__name__}: {error}") from error

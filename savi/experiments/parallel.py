@@ -5,19 +5,15 @@ a run that trains leaves its checkpoint.
 """
 
 from collections import Counter, deque
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, wait
+from concurrent.futures import BrokenExecutor, CancelledError
 from typing import NamedTuple
 
 from ..engine import threads
-from ..engine.files import InputError, expect
-from .executors import LOST, Local, cores
+from ..engine.files import expect
+from .executors import Gone, Local, Lost, cores
 
 __all__ = ["Ended", "Lost", "as_they_end", "cores", "run_all"]
 RETRIES = 2  # of a run whose worker died
-
-
-class Lost(InputError):
-    """A run whose worker died whenever it was tried."""
 
 
 class Ended(NamedTuple):
@@ -25,52 +21,54 @@ class Ended(NamedTuple):
 
     index: int
     value: object = None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 def as_they_end(function, items, engine=None, retries=RETRIES):
     """Yields an Ended for function(*item) of each of items, in the order in which they end.
 
     engine: of executors.py, None for this process, one after the other. As many runs are under way as it has workers, and the
-    next is submitted when the caller comes back for more: what he has written by then is written. Where a worker dies, the runs
-    that may have killed it are tried again one at a time, `retries` times each, then given up as Lost.
+    next is submitted when the caller comes back for more: what he has written by then is written. A run whose worker dies
+    begins again when the others have begun, `retries` times, and then is given up as Lost; one that an executor lets go of
+    because it came to an end itself begins again as soon as there is another. Raises InputError where there is none.
     """
-    if engine is None:
-        with threads.using(1):
+    with threads.using(1):
+        if engine is None:
             for index, item in enumerate(items):
                 yield _tried(function, index, item)
-        return
-    waiting, suspects, deaths = deque(range(len(items))), deque(), Counter()
-    executor, running, at_once = engine.open(), {}, True
+        else:
+            yield from _handed_out(function, items, engine, retries)
+
+
+def _handed_out(function, items, engine, retries):
+    waiting, running, deaths = deque(range(len(items))), {}, Counter()
+    executor, at_once = engine.open(), True
     try:
-        while waiting or suspects or running:
-            queue, most = (suspects, 1) if suspects else (waiting, engine.workers(executor))
-            lost, why = [], None
+        while waiting or running:
             try:
-                while queue and len(running) < most:
-                    future = engine.submit(executor, function, items[queue[0]])
-                    running[future] = queue.popleft()
-                done = wait(running, return_when=FIRST_COMPLETED).done
-            except BrokenExecutor as error:
-                done, why = [], error
-            for future in done:
-                index, error = running.pop(future), _error(future)
-                if isinstance(error, LOST):
-                    lost, why = [*lost, index], error
-                else:
+                room = engine.workers(executor) - len(running) if waiting else 0
+                for _ in range(min(room, len(waiting))):
+                    future = engine.submit(executor, function, items[waiting[0]])
+                    running[future] = waiting.popleft()
+            except Gone as error:
+                executor = engine.again(executor, error)
+            for future in engine.done(running):
+                index, error = running.pop(future), engine.told(_error(future))
+                if isinstance(error, CancelledError):
+                    waiting.appendleft(index)
+                elif isinstance(error, KeyboardInterrupt):
+                    raise error
+                elif not isinstance(error, BrokenExecutor):
                     yield Ended(index, None, error) if error else Ended(index, future.result())
-            if why is None:
-                continue
-            engine.close(executor, at_once=True)
-            for index in sorted([*lost, *running.values()]):
-                deaths[index] += 1
-                if deaths[index] > retries:
-                    yield Ended(index, None, Lost(f"its worker died {deaths[index]} times ({why})"))
+                elif deaths[index] < retries:
+                    deaths[index] += 1
+                    waiting.append(index)
                 else:
-                    suspects.append(index)
-            executor, running = engine.open(), {}
+                    yield Ended(index, None, Lost(f"its worker died {retries + 1} times ({error})"))
         at_once = False
     finally:
+        for future in running:
+            future.cancel()
         engine.close(executor, at_once)
 
 

@@ -2,16 +2,17 @@
 
 load     the examples that the settings ask for, and the test set that all methods share
 run      training (with checkpoints, where it has a folder), the inner step of the test time, and every measure: as bytes
-seconds, tune    what a comparison asks beforehand: the cost of a training step, the inner step of the training
+call     a run that is a function of a user's own
+seconds, epochs, tune    what is asked beforehand: the cost of a training step, and the inner step of the training
 """
 
 import json
 
 import numpy as np
 
-from ..engine.files import expect, running
-from .budget import costs
-from .catalogue import find
+from ..engine.files import InputError, digest, expect, running
+from .budget import costs, epochs_of
+from .catalogue import find, function, source
 from .evaluation import along, evaluate, infer
 from .methods import build
 from .training import fit
@@ -27,19 +28,28 @@ _latest = {}  # what was loaded last, which a process that works on several runs
 
 def load(task, settings, fresh=False):
     """(the Dataset, test examples): those that the settings ask for, of a task or of its name; fresh: not those loaded before."""
-    known = _latest.get("task")
-    if fresh or _latest.get("settings") != settings or not (known is task or (isinstance(task, str) and known == task)):
-        _latest.update(task=task, settings=settings, value=_load(find(task), settings))
-    return _latest["value"]
+    return _loaded(task, settings, fresh)[:2]
+
+
+def _loaded(task, settings, fresh=False):
+    """(the Dataset, test examples, digest of the Dataset)."""
+    text = source(task.rpartition(":")[0]) if isinstance(task, str) and ".py:" in task else None
+    key = task, text, settings.train_examples, settings.test_examples, settings.dtype
+    known, value = _latest.get("loaded", (None, None))
+    if fresh or known != key:
+        examples, x_test = _load(find(task), settings)
+        value = examples, x_test, digest(examples.train, examples.valid, examples.test)
+        _latest["loaded"] = key, value
+    return value
 
 
 def run(name, seed, epochs, judge_at, inner, task, settings, folder=None, resume=False, progress=False, pictures=True):
-    """{"row": what the table has of one method and seed, "curve": what the pictures have}, as JSON in bytes.
+    """{"row": what the table has of one method and seed, "curve": what the pictures have, "data": a digest}, as JSON in bytes.
 
     epochs, judge_at: as in `fit`. inner: settings of its inner steps in training that differ from its own. task: a Task or its
     name. folder: for checkpoints, or None. pictures: whether the task's own picture needs something.
     """
-    examples, x_test = load(task, settings)
+    examples, x_test, data = _loaded(task, settings)
     task = find(task)
     model, method = build(name, task, settings)
     method = method.with_inner(**inner)
@@ -62,13 +72,41 @@ def run(name, seed, epochs, judge_at, inner, task, settings, folder=None, resume
     if task.show and pictures:
         x = x_test[:SHOWN]
         curve[task.picture] = task.shown(model, result.theta, infer(*trained, x, _rng(seed, 3)), x)
-    return json.dumps({"row": row, "curve": curve}).encode()
+    return json.dumps({"row": row, "curve": curve, "data": data}).encode()
+
+
+def call(named, values):
+    """What the function "FILE.py:NAME" gives of these values, a dict of JSON's kinds or NumPy's, as JSON in bytes."""
+    made = function(named)
+    with running(f"{made.__name__} in {named.rpartition(':')[0]}"):
+        try:
+            found = made(**values)
+        except SystemExit as error:
+            raise RuntimeError(f"SystemExit {error}") from error
+    try:
+        if isinstance(found, dict):
+            return json.dumps(found, default=lambda value: value.tolist()).encode()
+    except (TypeError, ValueError, AttributeError):
+        pass
+    raise InputError(f"{named} gives {_shortly(found)}; expected a dict of numbers, words and lists of them")
+
+
+def _shortly(value):
+    text = " ".join(repr(value).split())
+    return text if len(text) < 80 else text[:77] + "..."
 
 
 def seconds(names, task, settings):
     """{method: processor seconds of a training step} in this process."""
     examples, _ = load(task, settings)
     return costs({name: build(name, find(task), settings) for name in names}, examples, settings)
+
+
+def epochs(name, task, settings):
+    """How many epochs a method's budget gives, by what a step costs in this process."""
+    if settings.budget[0] == "epochs":
+        return settings.budget[1]
+    return epochs_of(seconds([name], task, settings), load(task, settings)[0], settings)[name]
 
 
 def tune(name, epochs, task, settings):

@@ -1,9 +1,12 @@
-"""Files are whole or absent: an error while writing leaves the old file, and nothing else."""
+"""Files are whole or absent: an error while writing leaves the old file, and nothing else; what savi reads again is what it
+wrote, or is refused; a folder has one owner."""
 
 import builtins
 import contextlib
 import errno
+import json
 import os
+import pathlib
 import resource
 import signal
 import stat
@@ -12,8 +15,11 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from savi.engine.files import InputError, keep, reading, replacing, tidy
+from savi.engine import files
+from savi.engine.files import Damaged, InputError, keep, kept, owned, reading, replacing, tidy
 
 ERRORS = [ValueError, KeyboardInterrupt, SystemExit]
 
@@ -265,3 +271,137 @@ def test_what_is_removed_before_it_is_held_is_made_again(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", late)
     write(tmp_path / "a.npz", b"new")
     assert len(seen) == 1 and os.listdir(tmp_path) == ["a.npz"] and (tmp_path / "a.npz").read_bytes() == b"new"
+
+
+# --- what savi reads again --------------------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+RESULT = {
+    "row": {"method": "sa-vae", "neg_elbo": 123.4567890123, "seed": 0, "gap": None},
+    "curve": [[0, 1.5], [1, -2e-300]],
+}
+
+
+@settings(max_examples=40)
+@given(JSON)
+def test_what_is_kept_comes_back(tmp_path_factory, value):
+    path = tmp_path_factory.getbasetemp() / "kept.json"
+    keep(path, value)
+    assert kept(path) == value
+
+
+def test_nan_is_kept_and_tuples_come_back_as_lists(tmp_path):
+    keep(tmp_path / "a.json", {"x": float("nan"), "y": (1, 2)})
+    found = kept(tmp_path / "a.json")
+    assert found["x"] != found["x"] and found["y"] == [1, 2]
+
+
+def test_every_flipped_bit_is_refused_or_changes_nothing(tmp_path):
+    path = tmp_path / "kept.json"
+    keep(path, RESULT)
+    whole, harmless = path.read_bytes(), 0
+    for bit in range(8 * len(whole)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            assert kept(path) == RESULT
+            harmless += 1
+        except Damaged as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+    assert harmless < 0.05 * 8 * len(whole)  # white space between values
+
+
+@pytest.mark.parametrize("length", [0, 1, 30, -40, -1])
+def test_a_part_of_a_kept_file_is_refused(tmp_path, length):
+    path = tmp_path / "kept.json"
+    keep(path, RESULT)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(Damaged, match="expected the file as it was written"):
+        kept(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["[1]", "3", "null", '{"content": 1}', '{"sha256": 1}', "[" * 100_000, '{"a": "\xff"}']
+)
+def test_other_json_is_no_kept_file(tmp_path, text):
+    path = tmp_path / "kept.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(Damaged, match=r"cannot read .*kept\.json"):
+        kept(path)
+    with pytest.raises(Damaged, match="No such file"):
+        kept(tmp_path / "absent.json")
+
+
+def test_a_number_that_is_a_little_larger_is_refused(tmp_path):
+    path = tmp_path / "kept.json"
+    keep(path, RESULT)
+    found = json.loads(path.read_text())
+    found["content"]["row"]["neg_elbo"] *= 1.001
+    path.write_text(json.dumps(found))
+    with pytest.raises(Damaged, match="its digest is another"):
+        kept(path)
+
+
+# --- whose a folder is ------------------------------------------------------------------------------------------------------
+
+needs_locks = pytest.mark.skipif(files.fcntl is None, reason="folders cannot be locked on this system")
+
+
+@needs_locks
+def test_a_folder_has_one_owner_at_a_time_and_is_free_again_after_an_error(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    with pytest.raises(ZeroDivisionError), owned(folder):
+        assert folder.is_dir()
+        with pytest.raises(InputError, match=r"another process works in .*folder; expected a folder that is free"):
+            with owned(folder):
+                raise AssertionError
+        with owned(tmp_path / "another"):
+            raise ZeroDivisionError
+    with owned(folder):
+        assert os.listdir(folder) == []  # nothing is left in it to say so
+
+
+@needs_locks
+def test_a_folder_of_a_process_that_was_killed_is_free(tmp_path):
+    code = f"""
+import os, signal
+from savi.engine.files import owned
+with owned({str(tmp_path)!r}):
+    print("mine", flush=True)
+    input()
+"""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    home = pathlib.Path(files.__file__).parents[2]
+    with subprocess.Popen([sys.executable, "-c", code], cwd=home, **pipes) as other:
+        assert other.stdout.readline() == "mine\n"
+        with pytest.raises(InputError, match="another process"), owned(tmp_path):
+            raise AssertionError
+        other.kill()
+        other.wait()
+        with owned(tmp_path):
+            pass
+
+
+def test_where_folders_cannot_be_locked_they_are_only_made(tmp_path, monkeypatch):
+    class Locks:
+        LOCK_EX = LOCK_NB = 0
+
+        @staticmethod
+        def flock(*_):
+            raise OSError("Bad file descriptor")  # as a network file system may say
+
+    for locks in (Locks, None):
+        monkeypatch.setattr(files, "fcntl", locks)
+        with owned(tmp_path / "a"), owned(tmp_path / "a"):
+            assert (tmp_path / "a").is_dir()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="cannot write"), owned(tmp_path / "file" / "out"):
+        raise AssertionError
