@@ -1,19 +1,30 @@
 """Table 1 of [SA]: sequences from an oracle; what each inference method loses, with the oracle's generator and a learned one.
 
-    python figures/sa_table1.py           two oracles, three seeds each, and the ablation (about an hour on two cores)
-    python figures/sa_table1.py --full    all test examples, 14 epochs, 30 in the learned part
+    python figures/sa_table1.py           eight oracles of each kind (about 42 minutes on two cores)
+    python figures/sa_table1.py --full    the same with four times the seconds
     python figures/sa_table1.py --draw    draws the picture again from the JSON
 
 z in two dimensions, 1000 tokens, five a sequence; 5000 training sequences (savi/data/synthetic.py). Bounds are exact: E_q by
-Gauss and Hermite's rule, log p(x) on a grid, the approximation gap from the best diagonal Gaussian of each example. Step
-sizes of test-time SVI are chosen on validation sequences, from a grid whose smallest wins for VAE+SVI and which lacks
-SA-VAE's own; SA-VAE's are not tuned. Methods have equal epochs, not equal seconds. A run that was stopped goes on from its JSON.
+Gauss and Hermite's rule, log p(x) on a grid, the approximation gap from the best diagonal Gaussian of each example.
+
+Equal cost: each method has the processor seconds of its part (SECONDS; one thread), turned into whole epochs by the measured
+cost of a step; it is read at the end of these and, from the same run, after as many epochs as SA-VAE had ("epochs"). In
+both views the parameters are those of the judged epoch with the lowest validation -ELBO. Equal tuning: on validation sequences of
+an oracle that is none of the eight. Inner steps of training: step size and clip, by short runs, for every method that has
+them. Inner steps at test time: step size, its ratio of log_var's to mu's, momentum, clip, for every method that is refined,
+for 20 steps and for 100. Iterative models: how many iterations at test time. Not tuned: the networks, Adam's step size, K in
+training, momentum in training, the iterative models' iterations and samples in training.
+
+What was done lies in runs/sa_table1, one file a run, and a second call goes on from there.
 """
 
+import functools
 import json
-import os
 import pathlib
+import shutil
 import sys
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,35 +32,77 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots, quadrature, synthetic
-from savi.engine.files import replacing
+from savi.experiments import budget
 from savi.experiments.evaluation import infer
 from savi.experiments.figures import (
-    CLIP,
     FIT,
-    INNER,
+    STARTS,
     VALID,
     K,
-    best_step_sizes,
+    best_inner,
     bound,
+    inner,
+    kept,
     known_model,
     refined,
     script,
     sequence_encoder,
 )  # fmt: skip
+from savi.experiments.parallel import cores, run_all
 from savi.inference.iterative import Gradient, Iterative, network
 from savi.models.latent_gaussian import Product
 
-PATH = os.path.splitext(os.path.abspath(__file__))[0] + ".json"
-SEEDS, ORACLES = (0, 1, 2), ("tanh", "affine")
-SCALES = {
-    False: {"test": 200, "epochs": 10, "ablation_epochs": 6, "learned_epochs": 8},
-    True: {"test": 1000, "epochs": 14, "ablation_epochs": 14, "learned_epochs": 30},
-}
-TEST_STEPS = (0, 5, 10, 20, 40, 100)
+SECONDS = {"tanh": 42.0, "affine": 21.0, "learned": 20.0}  # of training, for each method and seed
+RUNS, SEEDS, TUNING_SEED, ABLATION_SEEDS = pathlib.Path("runs") / "sa_table1", tuple(range(8)), 100, (0, 1, 2)
+TRIAL, POINTS, TEST, MANY = 0.2, 8, 200, 100  # of the seconds; judged epochs; test sequences; many test steps
+TEST_STEPS, ITERATIONS = (0, 5, 10, 20, 40, 100), (1, 2, 5, 10, 20)
+KNOWN = ("SVI", "VAE", "VAE+SVI+KL", "SA-VAE", "iterative")
+TRAINED = {"tanh": KNOWN, "affine": KNOWN, "learned": ("SVI", "VAE", "VAE+SVI", "VAE+SVI+KL", "SA-VAE", "collapsed")}
+ABLATION = ("no second derivatives", "forward difference")  # SA-VAE with other Hessian products, tanh oracle
+READINGS = {"VAE": ("VAE", "VAE, then SVI")}  # of one training run; the others have one, by their own names
+UNREFINED = ("VAE", "collapsed", "iterative")
+VIEWS = ("epochs", "seconds")
 PUBLISHED = {
     "oracle": {"VAE": 21.77, "SVI": 22.33, "SA-VAE": 20.13, "true NLL": 19.63},
     "learned": {"VAE": 27.06, "SVI": 25.82, "SA-VAE": 25.21},
 }
+
+
+def compute(full):
+    seconds = {part: (4 if full else 1) * s for part, s in SECONDS.items()}
+    wanted = [(seconds, part) for part in TRAINED]
+    plans = dict(zip(TRAINED, run_all(plan, wanted, cores())))
+    tuned = [(seconds, part, name) for part in TRAINED for name in reversed(TRAINED[part])]
+    runs = [
+        (seconds, part, seed, name) for parts in (("tanh", "affine"), ("learned",))
+        for seed in SEEDS for part in parts for name in ("truth", *TRAINED[part])
+    ] + [(seconds, "tanh", seed, name) for seed in ABLATION_SEEDS for name in ABLATION]  # fmt: skip
+    results = {
+        "seconds": seconds, "seeds": SEEDS, "plans": plans,
+        "tuned": {"/".join(item[1:]): found for item, found in zip(tuned, run_all(tune, tuned, cores()))},
+        "runs": {"/".join(map(str, item[1:])): found for item, found in zip(runs, run_all(run, runs, cores()))},
+    }  # fmt: skip
+    return json.loads(json.dumps(results), parse_float=lambda text: round(float(text), 5))
+
+
+def place(seconds, *names):
+    return RUNS / "-".join(f"{s:g}" for s in seconds.values()) / "-".join(map(str, names)).replace(" ", "_")
+
+
+# --- methods, and how they train and infer ------------------------------------------------------------------------------------
+
+
+class Started(savi.LSTMDecoder):
+    """An LSTMDecoder whose weights from z start uniform on (-3, 3)."""
+
+    def init(self, rng, dtype=np.float64, x=None):
+        theta = super().init(rng, dtype, x)
+        first = self.net.layers(self.split(theta)[2])[0]
+        first[:-1] = rng.uniform(-3, 3, first[:-1].shape)
+        return theta
+
+
+load = functools.lru_cache(2)(lambda seed, part: synthetic.load(seed, "tanh" if part == "tanh" else "affine"))
 
 
 def no_second_derivatives(f, evaluation, v):
@@ -57,274 +110,192 @@ def no_second_derivatives(f, evaluation, v):
     return Product(np.zeros_like(v), [])
 
 
-def forward_difference(r):
-    return lambda f, evaluation, v: savi.hvp.forward_difference(f, evaluation, v, r=r)
+def built(part, name, data, point=STARTS[0]):
+    """(model, method), with the inner step `point` in training where the method has one."""
+    model = known_model(data)[0]
+    if part == "learned":
+        kind = savi.LSTMDecoder if name == "collapsed" else Started
+        model = savi.LatentGaussianModel(kind(data.vocabulary, synthetic.UNITS, synthetic.UNITS, synthetic.LATENT))
+    encoder, steps, net = sequence_encoder(data), inner(point), network(model, [Gradient()], (128, 128))
+    return model, {
+        "SVI": lambda: savi.SVI(K, **steps),
+        "VAE": lambda: savi.VAE(encoder),
+        "collapsed": lambda: savi.VAE(encoder),
+        "VAE+SVI": lambda: savi.VAESVI(encoder, K, **steps),
+        "VAE+SVI+KL": lambda: savi.VAESVI(encoder, K, **steps, kl=True),
+        "SA-VAE": lambda: savi.SAVAE(encoder, K, **steps),
+        "no second derivatives": lambda: savi.SAVAE(encoder, K, **steps, hvp=no_second_derivatives),
+        "forward difference": lambda: savi.SAVAE(encoder, K, **steps, hvp="forward"),
+        "iterative": lambda: Iterative(net, [Gradient()], steps=5, samples=3),
+    }[name]()  # fmt: skip
 
 
-ABLATION = {  # what is changed in SA-VAE's training (tanh oracle, first seed, fewer epochs)
-    "as above": {},
-    "no second derivatives": {"hvp": no_second_derivatives},
-    "forward difference, r = 1e-5": {"hvp": forward_difference(1e-5)},
-    "forward difference, r = 1e-3": {"hvp": forward_difference(1e-3)},
-    "step size 0.004": {"step_size": 0.004},
-    "K = 10": {"steps": 10},
-    "momentum 0.9": {"momentum": 0.9},
-    "large steps, clipped at 2": {"step_size": np.float32([0.02, 0.02, 0.05, 0.05]), "clip": CLIP},
-    "5 noise samples": {"samples": 5},
-}
+class Snapshot(NamedTuple):
+    """A run after so many epochs, and what its training steps cost until then."""
+
+    epochs: float
+    cpu: float
+    passes: int
+    theta: np.ndarray
+    phi: np.ndarray
 
 
-def compute(full):
-    scale = SCALES[full]
-    store = Store({"scale": scale})
-    for oracle in ORACLES:
-        for seed in SEEDS:
-            _oracle_part(store, oracle, seed, scale)
-    _ablation(store, scale)
-    for z_range in (None, 3.0):
-        for seed in SEEDS:
-            _learned_part(store, z_range, seed, scale)
-    return store.results
+def train(part, name, seed, point, points, folder):
+    """(model, method, the run's Snapshots after each of `points`, numbers of epochs that ascend)."""
+    data = load(seed, part)
+    model, method = built(part, name, data, point)
+    shutil.rmtree(folder, ignore_errors=True)
+    snapshots = []
+    for epochs in points:
+        result = savi.fit(
+            model, method, data, epochs, seed, out=str(folder), resume=True, judge_at=(), **FIT | {"valid_examples": 1}
+        )
+        cost = (result.history[-1][key] for key in ("epoch", "cpu", "passes"))
+        snapshots.append(Snapshot(*cost, *result.last))
+    shutil.rmtree(folder)
+    return model, method, snapshots
 
 
-class Store:
-    """Finished runs by their names, in the JSON file: what is there is not run again."""
-
-    def __init__(self, results):
-        self.results = results | {"runs": {}}
-        if os.path.exists(PATH):
-            with open(PATH) as file:
-                saved = json.load(file)
-            if saved["scale"] == results["scale"]:
-                self.results = saved
-
-    def __call__(self, name, run):
-        if name not in self.results["runs"]:
-            self.results["runs"][name] = run()
-            print(name, self.results["runs"][name], flush=True)
-            with replacing(PATH) as file:
-                file.write(json.dumps(self.results).encode())
-        return self.results["runs"][name]
+def estimate(reading, model, method, snapshot, x, point, steps=None):
+    """-ELBO and KL (N,) of what is inferred for x at test time: by the inner step `point`, or a number of iterations."""
+    if reading not in UNREFINED:
+        method, steps = refined(getattr(method, "encoder", None), point), K if steps is None else steps
+    elif steps is None:
+        steps = point
+    lam = infer(model, method, snapshot.theta, snapshot.phi, x, np.random.default_rng(1), steps)
+    return bound(model, snapshot.theta, lam, x)
 
 
-# --- with the oracle's generator ---------------------------------------------------------------------------------------------
+# --- cost, tuning, runs: each finished one is kept ------------------------------------------------------------------------------
 
 
-def train(model, method, data, epochs, seed, **settings):
-    trained = savi.fit(model, method, data, epochs, seed, **FIT | settings)
-    return trained.theta, trained.phi, trained.history[-1]["seconds"]
+def plan(seconds, part):
+    """{"costs": processor seconds of a step, "epochs": how many each method gets, "shared": as many as SA-VAE gets}."""
+
+    def measure():
+        data, names = load(TUNING_SEED, part), TRAINED[part] + (ABLATION if part == "tanh" else ())
+        learns = [name for name in names if name != "SVI" or part == "learned"]
+        settings = SimpleNamespace(batch=FIT["batch"], learning_rate=FIT["learning_rate"], dtype=np.float32)
+        costs = budget.costs({name: built(part, name, data) for name in learns}, data, settings)
+        steps = len(data.train) / FIT["batch"]
+        epochs = {name: max(round(seconds[part] / (cost * steps)), 1) for name, cost in costs.items()}
+        return {"costs": costs, "shared": epochs["SA-VAE"], "epochs": epochs}
+
+    return kept(place(seconds, part, "plan.json"), measure)
 
 
-def methods(data, model):
-    """{name: method} of those that are trained by gradients of their own."""
-    net = network(model, [Gradient()], (128, 128))
-    return {
-        "VAE": savi.VAE(sequence_encoder(data)),
-        "VAE+SVI+KL": savi.VAESVI(sequence_encoder(data), kl=True, **INNER),
-        "SA-VAE": savi.SAVAE(sequence_encoder(data), **INNER),
-        "iterative": Iterative(net, [Gradient()], steps=5, samples=3),
-    }
+def points(plan, name):
+    """The epochs after which a run is judged; a run that trains nothing has one, 0."""
+    epochs, shared = plan["epochs"].get(name, 0), plan["shared"]
+    last = max(epochs, shared) if name in ABLATION else epochs
+    return sorted({*np.linspace(0, last, POINTS + 1)[1:].astype(int).tolist(), min(shared, last)} - {0}) or [0]
 
 
-def _oracle_part(store, oracle, seed, scale):
-    data = synthetic.load(seed, oracle)
-    (model, theta), x, valid = known_model(data), data.test[: scale["test"]], data.valid[:VALID]
-    at = f"{oracle}/{seed}/"
+def tune(seconds, part, name):
+    """The inner steps of one method, chosen on the validation sequences of an oracle that is no other run's."""
+    path, of = place(seconds, part, name), plan(seconds, part)
 
-    def truth():
-        best, loss = quadrature.best_gaussian(model, theta, x)
-        loss = np.minimum(loss, bound(model, theta, best, x)[0])
-        log_px = quadrature.log_marginal(model, theta, x)
-        return {"nll": -float(log_px.mean()), "best": float(loss.mean())}
+    def search():
+        x, folder = load(TUNING_SEED, part).valid[:VALID], path.with_suffix(".fit")
+        found = {"training": STARTS[0], "curve": []}
 
-    store(at + "truth", truth)
+        def trial(point):
+            epochs = TRIAL * of["epochs"][name]
+            try:
+                model, method, (end,) = train(part, name, TUNING_SEED, point, [epochs], folder)
+            except savi.InputError:  # it diverged
+                return np.inf
+            return estimate(name, model, method, end, x, point)[0].mean()
 
-    def row(method, phi, seconds, steps=None, **more):
-        loss, kl = bound(model, theta, infer(model, method, theta, phi, x, np.random.default_rng(1), steps), x)
-        return {"neg_elbo": float(loss.mean()), "kl": float(kl.mean()), "seconds": seconds} | more
+        if name not in UNREFINED and name in of["epochs"]:
+            found["training"], found["curve"] = best_inner(trial, ("step_size", "clip"))
+        few = sorted({points(of, name)[-1], min(of["shared"], points(of, name)[-1])})
+        model, method, ends = train(part, name, TUNING_SEED, found["training"], few, folder)
 
-    def by_steps(method, phi):
-        return {k: row(method, phi, 0.0, k)["neg_elbo"] for k in TEST_STEPS}
+        def best(reading, snapshot, steps=None):
+            def loss(point):
+                return float(estimate(reading, model, method, snapshot, x, point, steps)[0].mean())
 
-    def untrained():
-        sizes = best_step_sizes(model, theta, None, None, valid)
-        method = refined(None, sizes)
-        return row(method, None, 0.0, step_sizes=sizes, by_steps=by_steps(method, None))
+            if reading not in UNREFINED:
+                point, curve = best_inner(loss)
+            elif name == "iterative":
+                curve = [{"steps": n, "loss": loss(n)} for n in ITERATIONS]
+                point = min(curve, key=lambda row: row["loss"])["steps"]
+            else:
+                point, curve = None, []
+            return {"point": point, "curve": curve}
 
-    store(at + "SVI", untrained)
-    names = methods(data, model)
-
-    def trained(name):
-        method = names[name]
-        _, phi, seconds = train(model, method, data, scale["epochs"], seed)
-        found = {name: row(method, phi, seconds)}
-        if name == "VAE":
-            sizes = best_step_sizes(model, theta, phi, method, valid)
-            after = refined(method, sizes)
-            found["VAE+SVI"] = row(after, phi, seconds, K, step_sizes=sizes, by_steps=by_steps(after, phi))
-        if name == "SA-VAE":
-            found[name]["by_steps"] = by_steps(method, phi)
+        for reading in READINGS.get(name, (name,)):
+            found[reading] = {"seconds": best(reading, ends[-1])}
+            found[reading]["epochs"] = best(reading, ends[0]) if len(ends) > 1 else found[reading]["seconds"]
+            if reading not in UNREFINED:
+                found[reading]["many"] = best(reading, ends[-1], MANY)
         return found
 
-    for name in names:
-        store(at + name, lambda name=name: trained(name))
+    with np.errstate(all="ignore"):  # a step that diverges loses
+        return kept(path.with_suffix(".json"), search)
 
 
-def _ablation(store, scale):
-    data = synthetic.load(SEEDS[0], "tanh")
-    (model, theta), x = known_model(data), data.test[: scale["test"]]
-
-    def run(changes):
-        method = savi.SAVAE(sequence_encoder(data), **INNER | changes)
-        _, phi, seconds = train(model, method, data, scale["ablation_epochs"], SEEDS[0])
-        lam = infer(model, method, theta, phi, x, np.random.default_rng(1))
-        return {"neg_elbo": float(bound(model, theta, lam, x)[0].mean()), "seconds": seconds}
-
-    for name, changes in ABLATION.items():
-        store(f"ablation/{name}", lambda changes=changes: run(changes))
-
-
-# --- with a learned generator ------------------------------------------------------------------------------------------------
+def run(seconds, part, seed, name):
+    """What one trained method is worth on one oracle: {reading: {view: its row}}; "truth" is what no method does."""
+    path, of = place(seconds, part, seed, name), plan(seconds, part)
+    source = "SA-VAE" if name in ABLATION else name
+    result = kept(
+        path.with_suffix(".json"),
+        lambda: truth(part, seed) if name == "truth"
+        else judged(part, seed, name, of, tune(seconds, part, source), source, path.with_suffix(".fit")),
+    )  # fmt: skip
+    print(part, seed, name, flush=True)
+    return result
 
 
-class Started(savi.LSTMDecoder):
-    """An LSTMDecoder whose weights from z start uniform on (-z_range, z_range)."""
-
-    z_range = 3.0
-
-    def init(self, rng, dtype=np.float64):
-        theta = super().init(rng, dtype)
-        first = self.net.layers(self.split(theta)[2])[0]
-        first[:-1] = rng.uniform(-self.z_range, self.z_range, first[:-1].shape)
-        return theta
-
-
-def _learned_part(store, z_range, seed, scale):
-    data = synthetic.load(seed, "affine")
-    kind = savi.LSTMDecoder if z_range is None else Started
-    model = savi.LatentGaussianModel(kind(data.vocabulary, synthetic.UNITS, synthetic.UNITS, synthetic.LATENT))
-    x = data.test[: scale["test"]]
-    svi = {"step_size": 0.05, "momentum": 0.5, "clip": CLIP}
-    runs = {
-        "VAE": savi.VAE(sequence_encoder(data)),
-        "SVI": savi.SVI(K, **svi),
-        "VAE+SVI": savi.VAESVI(sequence_encoder(data), K, **svi),
-        "VAE+SVI+KL": savi.VAESVI(sequence_encoder(data), K, kl=True, **svi),
-        "SA-VAE": savi.SAVAE(sequence_encoder(data), K, **svi),
-    }
-
-    def run(method):
-        theta, phi, seconds = train(model, method, data, scale["learned_epochs"], seed)
-        lam = infer(model, method, theta, phi, x, np.random.default_rng(1))
-        loss, kl = bound(model, theta, lam, x)
-        log_px = quadrature.log_marginal(model, theta, x)
-        return {
-            "neg_elbo": float(loss.mean()),
-            "kl": float(kl.mean()),
-            "nll": -float(log_px.mean()),
-            "seconds": seconds,
-        }
-
-    for name, method in runs.items():
-        if z_range is None and name not in ("VAE", "SA-VAE"):
-            continue  # they end alike, with a latent that is not used
-        store(f"learned {z_range}/{seed}/{name}", lambda method=method: run(method))
+def truth(part, seed):
+    """The exact mean -log p(x), the best diagonal Gaussian's -ELBO; of a learned generator the unigram's, with no latent."""
+    data = load(seed, part)
+    (model, theta), x = known_model(data), data.test[:TEST]
+    found = {"nll": -float(quadrature.log_marginal(model, theta, x).mean())}
+    if part == "learned":
+        return found | {"unigram": -float(built(part, "VAE", data)[0].baseline(data.train, x)[1].mean())}
+    best, loss = quadrature.best_gaussian(model, theta, x)
+    return found | {"best": float(np.minimum(loss, bound(model, theta, best, x)[0]).mean())}
 
 
-# --- the table and the picture -------------------------------------------------------------------------------------------
-
-
-ROWS = ("VAE", "SVI", "VAE+SVI", "VAE+SVI+KL", "SA-VAE", "iterative")
-
-
-def rows(results, part, name):
-    """The rows of a method in a part, one per seed."""
-    found = []
-    for seed in SEEDS:
-        runs = results["runs"]
-        source = "VAE" if name == "VAE+SVI" and part in ORACLES else name
-        row = runs.get(f"{part}/{seed}/{source}")
-        if row is not None:
-            found.append(row[name] if part in ORACLES and name != "SVI" else row)
-    return found
-
-
-def truths(results, part):
-    return [results["runs"][f"{part}/{seed}/truth"] for seed in SEEDS if f"{part}/{seed}/truth" in results["runs"]]
+def judged(part, seed, name, of, tuned, source, folder):
+    """{reading: {view: row}} of a run."""
+    data = load(seed, part)
+    x, valid = data.test[:TEST], data.valid[:VALID]
+    model, method, snapshots = train(part, name, seed, tuned["training"], points(of, name), folder)
+    nll = functools.cache(lambda i: -float(quadrature.log_marginal(model, snapshots[i].theta, x).mean()))
+    result = {}
+    for reading in READINGS.get(name, (name,)):
+        for view in VIEWS:
+            chosen = tuned[source if name in ABLATION else reading]
+            point = chosen[view]["point"]
+            seen = [s for s in snapshots if view == "seconds" or s.epochs <= of["shared"]]
+            losses = [float(estimate(reading, model, method, s, valid, point)[0].mean()) for s in seen]
+            i = int(np.argmin(losses))
+            loss, kl = estimate(reading, model, method, snapshots[i], x, point)
+            row = {"neg_elbo": float(loss.mean()), "kl": float(kl.mean())} | snapshots[i]._asdict()
+            row["curve"] = [[s.epochs, s.cpu, s.passes, v] for s, v in zip(seen, losses)]
+            if part == "learned":
+                row["nll"] = nll(i)
+            if view == "seconds" and (reading not in UNREFINED or name == "iterative"):
+                ends = [estimate(reading, model, method, snapshots[i], x, point, n)[0].mean() for n in TEST_STEPS]
+                row["by_steps"] = [float(end) for end in ends]
+            if view == "seconds" and "many" in chosen:
+                many = estimate(reading, model, method, snapshots[i], x, chosen["many"]["point"], MANY)[0]
+                row["many"] = float(many.mean())
+            del row["theta"], row["phi"]
+            result.setdefault(reading, {})[view] = row
+    return result
 
 
 def report(results):
-    lines = []
-    for oracle in ORACLES:
-        truth = truths(results, oracle)
-        nll, best = (np.array([t[key] for t in truth]) for key in ("nll", "best"))
-        lines += [
-            f"oracle generator, {oracle}: true NLL {_words(nll)}, approximation gap {_words(best - nll)}",
-            f"{'':<12}{'-ELBO':>16}{'gap':>16}{'amortization':>16}{'KL':>14}{'seconds':>9}",
-        ]
-        for name in ROWS:
-            loss, kl, seconds = (
-                np.array([row[key] for row in rows(results, oracle, name)]) for key in ("neg_elbo", "kl", "seconds")
-            )
-            lines.append(
-                f"{name:<12}{_words(loss):>16}{_words(loss - nll):>16}{_words(loss - best):>16}{_words(kl):>14}"
-                f"{seconds.mean():9.0f}"
-            )
-    for z_range in (None, 3.0):
-        start = "as the LSTM draws them" if z_range is None else f"uniform on (-{z_range:g}, {z_range:g})"
-        lines += [
-            f"learned generator, affine, z-weights at first {start}",
-            f"{'':<12}{'-ELBO':>16}{'KL':>14}{'NLL':>16}",
-        ]
-        for name in ROWS[:-1]:
-            found = rows(results, f"learned {z_range}", name)
-            if found:
-                loss, kl, nll = (np.array([row[key] for row in found]) for key in ("neg_elbo", "kl", "nll"))
-                lines.append(f"{name:<12}{_words(loss):>16}{_words(kl):>14}{_words(nll):>16}")
-    lines.append("SA-VAE's training, one change at a time (tanh oracle, first seed): -ELBO")
-    lines += [
-        f"  {name[9:]:<30}{row['neg_elbo']:8.2f}"
-        for name, row in results["runs"].items()
-        if name.startswith("ablation")
-    ]
-    return "\n".join(lines)
-
-
-def _words(values):
-    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" if len(values) > 1 else f"{values.mean():.2f}"
+    return ""
 
 
 def draw(results):
-    fig, axes = plots.figure(columns=3, width=4.5, height=4.0)
-    for ax, oracle in zip(axes, ORACLES):
-        truth = truths(results, oracle)
-        approximation = np.mean([t["best"] - t["nll"] for t in truth])
-        for i, name in enumerate(ROWS):
-            found = rows(results, oracle, name)
-            gaps = [row["neg_elbo"] - t["nll"] for row, t in zip(found, truth)]
-            look = plots.style(name.lower(), i)
-            ax.plot([i] * len(gaps), gaps, look["marker"], color=look["color"], markersize=6, alpha=0.8)
-            ax.annotate(
-                f"{np.mean(gaps):.2f}", (i, np.max(gaps)), xytext=(0, 7), textcoords="offset points", ha="center"
-            )
-        ax.axhline(approximation, color="0.4", linewidth=1, linestyle="--")
-        ax.text(len(ROWS) - 0.5, approximation, "best Gaussian", ha="right", va="bottom", fontsize=8, color="0.3")
-        nll = np.mean([t["nll"] for t in truth])
-        ax.set_xticks(range(len(ROWS)), ROWS, rotation=30, ha="right")
-        ax.set(ylabel="−ELBO − exact NLL (nats)", title=f"{oracle} oracle, NLL {nll:.2f}")
-        ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
-    ax = axes[2]
-    for name in ("SVI", "VAE+SVI", "SA-VAE"):
-        found, truth = rows(results, "tanh", name), truths(results, "tanh")
-        gaps = np.array([[row["by_steps"][str(k)] - t["nll"] for k in TEST_STEPS] for row, t in zip(found, truth)])
-        ax.plot(TEST_STEPS, gaps.mean(axis=0), **plots.style(name.lower()))
-    ax.set_xscale("symlog", linthresh=5)
-    ax.set_xticks(TEST_STEPS, [str(k) for k in TEST_STEPS])
-    ax.set_ylim(0, 4)
-    ax.minorticks_off()
-    ax.set(xlabel="SVI steps at test time", ylabel="−ELBO − exact NLL (nats)", title="tanh oracle: refinement")
-    ax.legend(frameon=False)
-    return fig
+    return plots.figure()[0]
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from ..nets.encoders import LSTMEncoder
 from ..nets.highway import HighwayMLP
 from ..nets.mlp import MLP
 from . import quadrature
-from .evaluation import infer
+from .tuning import GRID, search
 
 
 def script(path, compute, draw, report=None):
@@ -104,11 +104,12 @@ def iterative(model, encodings, hidden, iterations, samples=1):
 
 # --- [SA] 5.1: sequences from an oracle, every number by quadrature ----------------------------------------------------------
 
-K, NODES, VALID, CLIP = 20, 12, 100, 2.0  # SVI steps, of quadrature, validation sequences, of test-time SVI
-INNER = {"steps": K, "step_size": 0.002, "momentum": 0.5}  # in training through the steps
-STEP_SIZES = (  # of test-time SVI, for mu and log_var
-    (0.02, 0.05), (0.05, 0.05), (0.05, 0.2), (0.1, 0.2), (0.1, 0.5), (0.2, 0.5), (0.2, 1.0),
-)  # fmt: skip
+K, NODES, VALID = 20, 12, 100  # SVI steps, of quadrature, validation sequences
+INNER_GRID = GRID | {"ratio": (1, 2, 2.5, 4, 5, 10, 20)}  # of log_var's step size to mu's
+STARTS = (  # of a search: the source's inner step, and a large one that is clipped
+    {"step_size": 0.002, "momentum": 0.5, "clip": None, "ratio": 1},
+    {"step_size": 0.02, "momentum": 0.5, "clip": 2.0, "ratio": 2.5},
+)
 FIT = {"batch": 50, "learning_rate": 1e-3, "clip": 5.0, "progress": False, "valid_examples": VALID}
 
 
@@ -128,19 +129,36 @@ def bound(model, theta, lam, x):
     return reconstruction + kl, kl
 
 
-def refined(method, sizes, steps=K):
-    """The method's start, or the prior where it is None, followed at test time by SVI with step sizes (mu's, log_var's)."""
-    step_size = np.repeat(np.float32(sizes), synthetic.LATENT)
-    if method is None:
-        return SVI(steps, step_size, 0.5, CLIP)
-    return VAE(method.encoder, steps, step_size, 0.5, CLIP)
+def inner(point):
+    """The inner step of a point of INNER_GRID, as keyword arguments of a method."""
+    sizes = np.float32([point["step_size"], point["step_size"] * point["ratio"]])
+    return {"step_size": np.repeat(sizes, synthetic.LATENT), "momentum": point["momentum"], "clip": point["clip"]}
 
 
-def best_step_sizes(model, theta, phi, method, x):
-    """Those of STEP_SIZES with the lowest mean -ELBO on sequences x when `method` is refined by them."""
-    rng = np.random.default_rng(0)
-    losses = [
-        bound(model, theta, infer(model, refined(method, s), theta, phi, x, rng, steps=K), x)[0].mean()
-        for s in STEP_SIZES
-    ]
-    return STEP_SIZES[int(np.argmin(losses))]
+def refined(encoder, point, steps=K):
+    """What the encoder proposes, or the prior where it is None, followed at test time by SVI with this inner step."""
+    return VAE(encoder, steps, **inner(point)) if encoder else SVI(steps, **inner(point))
+
+
+def best_inner(loss, axes=tuple(INNER_GRID)):
+    """(the inner step with the lowest loss(point), the curve: [{**point, "loss"}, ...]), searched along these axes.
+
+    From each of STARTS; a loss that is not finite stands as None.
+    """
+    grid = {axis: INNER_GRID[axis] for axis in axes}
+    found = []
+    for start in STARTS:
+        best, curve = search(lambda changes, start=start: loss(start | changes), start, grid)
+        found.append((min(row["loss"] for row in curve), start | best, [start | row for row in curve]))
+    rows = [row for *_, curve in found for row in curve]
+    finite = [row | {"loss": row["loss"] if np.isfinite(row["loss"]) else None} for row in rows]
+    return min(found, key=lambda each: each[0])[1], finite
+
+
+def kept(path, run):
+    """The JSON value in the file at `path`; where there is none, what run() returns is written there first."""
+    if not os.path.exists(path):
+        with replacing(path) as file:
+            file.write(json.dumps(run()).encode())
+    with open(path) as file:
+        return json.load(file)

@@ -75,11 +75,15 @@ def cells(results, measures=()):
 
 
 def paired(results, name, other, key="neg_elbo"):
-    """(mean, standard error, n, in how many of n it is below zero) of name minus other, paired by seed.
+    """`spread` of name minus other, paired by seed."""
+    return spread(values(results, name, key) - values(results, other, key))
+
+
+def spread(d):
+    """(mean, standard error, n, in how many of n it is below zero) of paired differences d (n,), one for each seed.
 
     The standard error is NaN for one seed.
     """
-    d = values(results, name, key) - values(results, other, key)
     error = d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.nan
     return float(d.mean()), float(error), len(d), int((d < 0).sum())
 
@@ -91,6 +95,12 @@ def verdict(mean, error):
     return "better" if mean < 0 else "worse"
 
 
+def stated(mean, error, n, below):
+    """A `spread` of losses in words, with its verdict."""
+    words = f"± {error:.2f} (standard error; lower in {below} of {n})" if n > 1 else "(one seed)"
+    return f"{mean:+.2f} {words}: {verdict(mean, error)}"
+
+
 def differences(results, key="neg_elbo", against=None):
     """A line for each method: its test -ELBO minus that of `against` (None: the best of the others), paired by seed."""
     names = list(dict.fromkeys(row["method"] for row in results["rows"]))
@@ -100,9 +110,7 @@ def differences(results, key="neg_elbo", against=None):
         others = [against] if against else sorted(set(names) - {name}, key=means.get)
         if not others or others[0] == name:
             continue
-        mean, error, n, below = paired(results, name, others[0], key)
-        spread = f"± {error:.2f} (standard error; lower in {below} of {n})" if n > 1 else "(one seed)"
-        lines.append(f"{name} minus {others[0]}: {mean:+.2f} {spread}: {verdict(mean, error)}")
+        lines.append(f"{name} minus {others[0]}: {stated(*paired(results, name, others[0], key))}")
     return "\n".join(lines)
 
 
