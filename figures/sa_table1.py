@@ -21,10 +21,8 @@ What was done lies in runs/sa_table1, one file a run, and a second call goes on 
 import functools
 import json
 import pathlib
-import shutil
 import sys
 from types import SimpleNamespace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -33,26 +31,26 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import savi
 from savi import plots, quadrature, synthetic
 from savi.experiments import budget
-from savi.experiments.evaluation import infer
-from savi.experiments.figures import (
+from savi.experiments.figures import kept, script
+from savi.experiments.parallel import cores, run_all
+from savi.experiments.sequences import (
     FIT,
     STARTS,
     VALID,
     K,
     best_inner,
     bound,
+    estimate,
     inner,
-    kept,
     known_model,
-    refined,
-    script,
     sequence_encoder,
+    train,
 )  # fmt: skip
-from savi.experiments.parallel import cores, run_all
+from savi.experiments.training import NonFiniteLoss
 from savi.inference.iterative import Gradient, Iterative, network
 from savi.models.latent_gaussian import Product
 
-SECONDS = {"tanh": 42.0, "affine": 21.0, "learned": 20.0}  # of training, for each method and seed
+SECONDS = {"tanh": 40.0, "affine": 20.0, "learned": 16.0}  # of training, for each method and seed
 RUNS, SEEDS, TUNING_SEED, ABLATION_SEEDS = pathlib.Path("runs") / "sa_table1", tuple(range(8)), 100, (0, 1, 2)
 TRIAL, POINTS, TEST, MANY = 0.2, 8, 200, 100  # of the seconds; judged epochs; test sequences; many test steps
 TEST_STEPS, ITERATIONS = (0, 5, 10, 20, 40, 100), (1, 2, 5, 10, 20)
@@ -130,42 +128,6 @@ def built(part, name, data, point=STARTS[0]):
     }[name]()  # fmt: skip
 
 
-class Snapshot(NamedTuple):
-    """A run after so many epochs, and what its training steps cost until then."""
-
-    epochs: float
-    cpu: float
-    passes: int
-    theta: np.ndarray
-    phi: np.ndarray
-
-
-def train(part, name, seed, point, points, folder):
-    """(model, method, the run's Snapshots after each of `points`, numbers of epochs that ascend)."""
-    data = load(seed, part)
-    model, method = built(part, name, data, point)
-    shutil.rmtree(folder, ignore_errors=True)
-    snapshots = []
-    for epochs in points:
-        result = savi.fit(
-            model, method, data, epochs, seed, out=str(folder), resume=True, judge_at=(), **FIT | {"valid_examples": 1}
-        )
-        cost = (result.history[-1][key] for key in ("epoch", "cpu", "passes"))
-        snapshots.append(Snapshot(*cost, *result.last))
-    shutil.rmtree(folder)
-    return model, method, snapshots
-
-
-def estimate(reading, model, method, snapshot, x, point, steps=None):
-    """-ELBO and KL (N,) of what is inferred for x at test time: by the inner step `point`, or a number of iterations."""
-    if reading not in UNREFINED:
-        method, steps = refined(getattr(method, "encoder", None), point), K if steps is None else steps
-    elif steps is None:
-        steps = point
-    lam = infer(model, method, snapshot.theta, snapshot.phi, x, np.random.default_rng(1), steps)
-    return bound(model, snapshot.theta, lam, x)
-
-
 # --- cost, tuning, runs: each finished one is kept ------------------------------------------------------------------------------
 
 
@@ -184,69 +146,72 @@ def plan(seconds, part):
     return kept(place(seconds, part, "plan.json"), measure)
 
 
-def points(plan, name):
-    """The epochs after which a run is judged; a run that trains nothing has one, 0."""
-    epochs, shared = plan["epochs"].get(name, 0), plan["shared"]
-    last = max(epochs, shared) if name in ABLATION else epochs
-    return sorted({*np.linspace(0, last, POINTS + 1)[1:].astype(int).tolist(), min(shared, last)} - {0}) or [0]
+def points(of, name):
+    """The epochs of a plan after which a run is judged; one that trains nothing has 0 alone."""
+    last = of["epochs"].get(name, 0)
+    last = max(last, of["shared"]) if name in ABLATION else last
+    return sorted({*np.linspace(0, last, POINTS + 1)[1:].astype(int).tolist(), min(of["shared"], last)} - {0}) or [0]
 
 
 def tune(seconds, part, name):
-    """The inner steps of one method, chosen on the validation sequences of an oracle that is no other run's."""
-    path, of = place(seconds, part, name), plan(seconds, part)
-
-    def search():
-        x, folder = load(TUNING_SEED, part).valid[:VALID], path.with_suffix(".fit")
-        found = {"training": STARTS[0], "curve": []}
-
-        def trial(point):
-            epochs = TRIAL * of["epochs"][name]
-            try:
-                model, method, (end,) = train(part, name, TUNING_SEED, point, [epochs], folder)
-            except savi.InputError:  # it diverged
-                return np.inf
-            return estimate(name, model, method, end, x, point)[0].mean()
-
-        if name not in UNREFINED and name in of["epochs"]:
-            found["training"], found["curve"] = best_inner(trial, ("step_size", "clip"))
-        few = sorted({points(of, name)[-1], min(of["shared"], points(of, name)[-1])})
-        model, method, ends = train(part, name, TUNING_SEED, found["training"], few, folder)
-
-        def best(reading, snapshot, steps=None):
-            def loss(point):
-                return float(estimate(reading, model, method, snapshot, x, point, steps)[0].mean())
-
-            if reading not in UNREFINED:
-                point, curve = best_inner(loss)
-            elif name == "iterative":
-                curve = [{"steps": n, "loss": loss(n)} for n in ITERATIONS]
-                point = min(curve, key=lambda row: row["loss"])["steps"]
-            else:
-                point, curve = None, []
-            return {"point": point, "curve": curve}
-
-        for reading in READINGS.get(name, (name,)):
-            found[reading] = {"seconds": best(reading, ends[-1])}
-            found[reading]["epochs"] = best(reading, ends[0]) if len(ends) > 1 else found[reading]["seconds"]
-            if reading not in UNREFINED:
-                found[reading]["many"] = best(reading, ends[-1], MANY)
-        return found
-
+    """{"training": inner step, "curve"; reading: {view: {"choice": keyword arguments of `estimate`, "curve"}}}."""
+    path = place(seconds, part, name)
     with np.errstate(all="ignore"):  # a step that diverges loses
-        return kept(path.with_suffix(".json"), search)
+        return kept(path.with_suffix(".json"), lambda: tuned(part, name, plan(seconds, part), path.with_suffix(".fit")))
+
+
+def tuned(part, name, of, folder):
+    """`tune`, on the validation sequences of an oracle that is no other run's."""
+    data, found = load(TUNING_SEED, part), {"training": STARTS[0], "curve": []}
+    x = data.valid[:VALID]
+
+    def trial(point):
+        model, method = built(part, name, data, point)
+        try:
+            (end,) = train(model, method, data, TUNING_SEED, [TRIAL * of["epochs"][name]], folder)
+        except NonFiniteLoss:
+            return np.inf
+        return mean(estimate(model, method, end, x, point=point))
+
+    if name not in UNREFINED and name in of["epochs"]:
+        found["training"], found["curve"] = best_inner(trial, ("step_size", "clip"))
+    last = points(of, name)[-1]
+    model, method = built(part, name, data, found["training"])
+    ends = train(model, method, data, TUNING_SEED, sorted({last, min(of["shared"], last)}), folder)
+
+    def best(reading, end, **steps):
+        if reading not in UNREFINED:
+            point, curve = best_inner(lambda p: mean(estimate(model, method, end, x, point=p, **steps)))
+            return {"choice": {"point": point} | steps, "curve": curve}
+        if name != "iterative":
+            return {"choice": {}, "curve": []}
+        curve = [[n, mean(estimate(model, method, end, x, n))] for n in ITERATIONS]
+        return {"choice": {"steps": min(curve, key=lambda row: row[1])[0]}, "curve": curve}
+
+    for reading in READINGS.get(name, (name,)):
+        found[reading] = {"seconds": best(reading, ends[-1])}
+        found[reading]["epochs"] = best(reading, ends[0]) if len(ends) > 1 else found[reading]["seconds"]
+        if reading not in UNREFINED:
+            found[reading]["many"] = best(reading, ends[-1], steps=MANY)
+    return found
+
+
+def mean(estimated):
+    """The mean -ELBO of what `estimate` gives."""
+    return float(estimated[0].mean())
 
 
 def run(seconds, part, seed, name):
     """What one trained method is worth on one oracle: {reading: {view: its row}}; "truth" is what no method does."""
-    path, of = place(seconds, part, seed, name), plan(seconds, part)
-    source = "SA-VAE" if name in ABLATION else name
-    result = kept(
-        path.with_suffix(".json"),
-        lambda: truth(part, seed) if name == "truth"
-        else judged(part, seed, name, of, tune(seconds, part, source), source, path.with_suffix(".fit")),
-    )  # fmt: skip
+    path = place(seconds, part, seed, name)
+    if name == "truth":
+        found = kept(path.with_suffix(".json"), lambda: truth(part, seed))
+    else:
+        of, chosen = plan(seconds, part), tune(seconds, part, "SA-VAE" if name in ABLATION else name)
+        folder = path.with_suffix(".fit")
+        found = kept(path.with_suffix(".json"), lambda: judged(part, seed, name, of, chosen, folder))
     print(part, seed, name, flush=True)
-    return result
+    return found
 
 
 def truth(part, seed):
@@ -260,34 +225,35 @@ def truth(part, seed):
     return found | {"best": float(np.minimum(loss, bound(model, theta, best, x)[0]).mean())}
 
 
-def judged(part, seed, name, of, tuned, source, folder):
-    """{reading: {view: row}} of a run."""
+def judged(part, seed, name, of, chosen, folder):
+    """{reading: {view: row}} of a run: the Snapshot with the lowest validation -ELBO, measured on test sequences."""
     data = load(seed, part)
     x, valid = data.test[:TEST], data.valid[:VALID]
-    model, method, snapshots = train(part, name, seed, tuned["training"], points(of, name), folder)
+    model, method = built(part, name, data, chosen["training"])
+    snapshots = train(model, method, data, seed, points(of, name), folder)
     nll = functools.cache(lambda i: -float(quadrature.log_marginal(model, snapshots[i].theta, x).mean()))
-    result = {}
-    for reading in READINGS.get(name, (name,)):
-        for view in VIEWS:
-            chosen = tuned[source if name in ABLATION else reading]
-            point = chosen[view]["point"]
-            seen = [s for s in snapshots if view == "seconds" or s.epochs <= of["shared"]]
-            losses = [float(estimate(reading, model, method, s, valid, point)[0].mean()) for s in seen]
-            i = int(np.argmin(losses))
-            loss, kl = estimate(reading, model, method, snapshots[i], x, point)
-            row = {"neg_elbo": float(loss.mean()), "kl": float(kl.mean())} | snapshots[i]._asdict()
-            row["curve"] = [[s.epochs, s.cpu, s.passes, v] for s, v in zip(seen, losses)]
-            if part == "learned":
-                row["nll"] = nll(i)
-            if view == "seconds" and (reading not in UNREFINED or name == "iterative"):
-                ends = [estimate(reading, model, method, snapshots[i], x, point, n)[0].mean() for n in TEST_STEPS]
-                row["by_steps"] = [float(end) for end in ends]
-            if view == "seconds" and "many" in chosen:
-                many = estimate(reading, model, method, snapshots[i], x, chosen["many"]["point"], MANY)[0]
-                row["many"] = float(many.mean())
-            del row["theta"], row["phi"]
-            result.setdefault(reading, {})[view] = row
-    return result
+
+    def row(reading, view, choices):
+        choice = choices[view]["choice"]
+        seen = [s for s in snapshots if view == "seconds" or s.epochs <= of["shared"]]
+        losses = [mean(estimate(model, method, s, valid, **choice)) for s in seen]
+        best = snapshots[i := int(np.argmin(losses))]
+        loss, kl = estimate(model, method, best, x, **choice)
+        found = {"neg_elbo": float(loss.mean()), "kl": float(kl.mean())}
+        found |= {"epochs": best.epochs, "cpu": best.cpu, "passes": best.passes}
+        found["curve"] = [[s.epochs, s.cpu, s.passes, loss] for s, loss in zip(seen, losses)]
+        if part == "learned":
+            found["nll"] = nll(i)
+        if view == "seconds" and choice:
+            found["by_steps"] = [mean(estimate(model, method, best, x, **choice | {"steps": n})) for n in TEST_STEPS]
+        if view == "seconds" and "many" in choices:
+            found["many"] = mean(estimate(model, method, best, x, **choices["many"]["choice"]))
+        return found
+
+    return {
+        reading: {view: row(reading, view, chosen["SA-VAE" if name in ABLATION else reading]) for view in VIEWS}
+        for reading in READINGS.get(name, (name,))
+    }
 
 
 def report(results):

@@ -1,4 +1,4 @@
-"""What the scripts of figures/ and lessons/ share: their main program, the models of [LI], the methods of [SA] 5.1."""
+"""What the scripts of figures/ and lessons/ share: their main program, claims, runs that are kept, the models of [LI]."""
 
 import argparse
 import inspect
@@ -9,22 +9,15 @@ import sys
 import tempfile
 from typing import NamedTuple
 
-import numpy as np
-
-from ..data import synthetic
 from ..engine.files import replacing
 from ..inference.amortized import VAE
 from ..inference.iterative import Iterative, network
-from ..inference.svi import SVI
-from ..models.decoders import FixedDecoder, MLPDecoder
+from ..models.decoders import MLPDecoder
 from ..models.gaussian import AnalyticKL
 from ..models.latent_gaussian import LatentGaussianModel
 from ..models.likelihoods import Bernoulli
-from ..nets.encoders import LSTMEncoder
 from ..nets.highway import HighwayMLP
 from ..nets.mlp import MLP
-from . import quadrature
-from .tuning import GRID, search
 
 
 def script(path, compute, draw, report=None):
@@ -74,6 +67,15 @@ class Claim(NamedTuple):
 VERDICTS = ("holds", "weaker", "not told apart", "not at this scale", "refuted")
 
 
+def kept(path, run):
+    """The JSON value in the file at `path`; where there is none, what run() returns is written there first."""
+    if not os.path.exists(path):
+        with replacing(path) as file:
+            file.write(json.dumps(run()).encode())
+    with open(path) as file:
+        return json.load(file)
+
+
 def lesson():
     """(whether to be quick, the folder for pictures) of a lesson: SAVI_QUICK=1 makes it small, and spares its pictures."""
     quick = bool(os.environ.get("SAVI_QUICK"))
@@ -100,65 +102,3 @@ def highway_vae(model, hidden, samples=1):
 def iterative(model, encodings, hidden, iterations, samples=1):
     """The iterative inference model of [LI] with these encodings and the decoder's `hidden` layers in reverse."""
     return Iterative(network(model, encodings, [*reversed(hidden)]), encodings, iterations, samples)
-
-
-# --- [SA] 5.1: sequences from an oracle, every number by quadrature ----------------------------------------------------------
-
-K, NODES, VALID = 20, 12, 100  # SVI steps, of quadrature, validation sequences
-INNER_GRID = GRID | {"ratio": (1, 2, 2.5, 4, 5, 10, 20)}  # of log_var's step size to mu's
-STARTS = (  # of a search: the source's inner step, and a large one that is clipped
-    {"step_size": 0.002, "momentum": 0.5, "clip": None, "ratio": 1},
-    {"step_size": 0.02, "momentum": 0.5, "clip": 2.0, "ratio": 2.5},
-)
-FIT = {"batch": 50, "learning_rate": 1e-3, "clip": 5.0, "progress": False, "valid_examples": VALID}
-
-
-def known_model(data):
-    """(model, theta): the oracle of `synthetic.load`, whose parameters are known; theta is empty."""
-    return LatentGaussianModel(FixedDecoder(data.decoder, data.theta.astype(np.float32))), np.zeros(0, np.float32)
-
-
-def sequence_encoder(data):
-    """From the oracle's sequences to lam, as wide as the oracle itself."""
-    return LSTMEncoder(data.vocabulary, synthetic.UNITS, synthetic.UNITS, 2 * synthetic.LATENT)
-
-
-def bound(model, theta, lam, x):
-    """-ELBO (N,) and KL (N,), nats, E_q by quadrature."""
-    reconstruction, kl = quadrature.elbo_parts(model, theta, lam, x, NODES)
-    return reconstruction + kl, kl
-
-
-def inner(point):
-    """The inner step of a point of INNER_GRID, as keyword arguments of a method."""
-    sizes = np.float32([point["step_size"], point["step_size"] * point["ratio"]])
-    return {"step_size": np.repeat(sizes, synthetic.LATENT), "momentum": point["momentum"], "clip": point["clip"]}
-
-
-def refined(encoder, point, steps=K):
-    """What the encoder proposes, or the prior where it is None, followed at test time by SVI with this inner step."""
-    return VAE(encoder, steps, **inner(point)) if encoder else SVI(steps, **inner(point))
-
-
-def best_inner(loss, axes=tuple(INNER_GRID)):
-    """(the inner step with the lowest loss(point), the curve: [{**point, "loss"}, ...]), searched along these axes.
-
-    From each of STARTS; a loss that is not finite stands as None.
-    """
-    grid = {axis: INNER_GRID[axis] for axis in axes}
-    found = []
-    for start in STARTS:
-        best, curve = search(lambda changes, start=start: loss(start | changes), start, grid)
-        found.append((min(row["loss"] for row in curve), start | best, [start | row for row in curve]))
-    rows = [row for *_, curve in found for row in curve]
-    finite = [row | {"loss": row["loss"] if np.isfinite(row["loss"]) else None} for row in rows]
-    return min(found, key=lambda each: each[0])[1], finite
-
-
-def kept(path, run):
-    """The JSON value in the file at `path`; where there is none, what run() returns is written there first."""
-    if not os.path.exists(path):
-        with replacing(path) as file:
-            file.write(json.dumps(run()).encode())
-    with open(path) as file:
-        return json.load(file)
