@@ -18,48 +18,33 @@ training, momentum in training, the iterative models' iterations and samples in 
 What was done lies in runs/sa_table1, one file a run, and a second call goes on from there.
 """
 
-import functools
 import json
 import pathlib
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import savi
-from savi import plots, quadrature, synthetic
-from savi.experiments import budget
-from savi.experiments.figures import kept, script
-from savi.experiments.parallel import cores, run_all
-from savi.experiments.sequences import (
-    FIT,
-    STARTS,
-    VALID,
-    K,
-    best_inner,
-    bound,
-    estimate,
-    inner,
-    known_model,
-    sequence_encoder,
-    train,
+from savi import plots
+from savi.experiments.figures import script
+from savi.experiments.oracle_runs import (
+    ABLATION,
+    MANY,
+    READINGS,
+    TEST_STEPS,
+    TRAINED,
+    UNREFINED,
+    VIEWS,
+    plan,
+    run,
+    tune,
 )  # fmt: skip
-from savi.experiments.training import NonFiniteLoss
-from savi.inference.iterative import Gradient, Iterative, network
-from savi.models.latent_gaussian import Product
+from savi.experiments.parallel import cores, run_all
+from savi.experiments.tables import CERTAIN, spread, verdict
 
 SECONDS = {"tanh": 40.0, "affine": 20.0, "learned": 16.0}  # of training, for each method and seed
-RUNS, SEEDS, TUNING_SEED, ABLATION_SEEDS = pathlib.Path("runs") / "sa_table1", tuple(range(8)), 100, (0, 1, 2)
-TRIAL, POINTS, TEST, MANY = 0.2, 8, 200, 100  # of the seconds; judged epochs; test sequences; many test steps
-TEST_STEPS, ITERATIONS = (0, 5, 10, 20, 40, 100), (1, 2, 5, 10, 20)
-KNOWN = ("SVI", "VAE", "VAE+SVI+KL", "SA-VAE", "iterative")
-TRAINED = {"tanh": KNOWN, "affine": KNOWN, "learned": ("SVI", "VAE", "VAE+SVI", "VAE+SVI+KL", "SA-VAE", "collapsed")}
-ABLATION = ("no second derivatives", "forward difference")  # SA-VAE with other Hessian products, tanh oracle
-READINGS = {"VAE": ("VAE", "VAE, then SVI")}  # of one training run; the others have one, by their own names
-UNREFINED = ("VAE", "collapsed", "iterative")
-VIEWS = ("epochs", "seconds")
+RUNS, SEEDS, ABLATION_SEEDS = pathlib.Path("runs") / "sa_table1", tuple(range(8)), (0, 1, 2)
 PUBLISHED = {
     "oracle": {"VAE": 21.77, "SVI": 22.33, "SA-VAE": 20.13, "true NLL": 19.63},
     "learned": {"VAE": 27.06, "SVI": 25.82, "SA-VAE": 25.21},
@@ -68,200 +53,226 @@ PUBLISHED = {
 
 def compute(full):
     seconds = {part: (4 if full else 1) * s for part, s in SECONDS.items()}
-    wanted = [(seconds, part) for part in TRAINED]
-    plans = dict(zip(TRAINED, run_all(plan, wanted, cores())))
-    tuned = [(seconds, part, name) for part in TRAINED for name in reversed(TRAINED[part])]
+    folder = RUNS / "-".join(f"{s:g}" for s in seconds.values())
+
+    def done(function, items):
+        """{names: the value} of function for each of items, tuples of names that begin with the part."""
+        found = run_all(function, [(folder, seconds[item[0]], *item) for item in items], cores())
+        return {"/".join(map(str, item)): value for item, value in zip(items, found)}
+
     runs = [
-        (seconds, part, seed, name) for parts in (("tanh", "affine"), ("learned",))
+        (part, seed, name) for parts in (("tanh", "affine"), ("learned",))
         for seed in SEEDS for part in parts for name in ("truth", *TRAINED[part])
-    ] + [(seconds, "tanh", seed, name) for seed in ABLATION_SEEDS for name in ABLATION]  # fmt: skip
+    ] + [("tanh", seed, name) for seed in ABLATION_SEEDS for name in ABLATION]  # fmt: skip
     results = {
-        "seconds": seconds, "seeds": SEEDS, "plans": plans,
-        "tuned": {"/".join(item[1:]): found for item, found in zip(tuned, run_all(tune, tuned, cores()))},
-        "runs": {"/".join(map(str, item[1:])): found for item, found in zip(runs, run_all(run, runs, cores()))},
+        "seconds": seconds, "seeds": SEEDS, "plans": done(plan, [(part,) for part in TRAINED]),
+        "tuned": done(tune, [(part, name) for part in TRAINED for name in reversed(TRAINED[part])]),
+        "runs": done(run, runs),
     }  # fmt: skip
     return json.loads(json.dumps(results), parse_float=lambda text: round(float(text), 5))
 
 
-def place(seconds, *names):
-    return RUNS / "-".join(f"{s:g}" for s in seconds.values()) / "-".join(map(str, names)).replace(" ", "_")
+# --- the table, the claims and the picture -------------------------------------------------------------------------------------
+
+ROWS = {
+    **dict.fromkeys(("tanh", "affine"), ("VAE", "SVI", "VAE, then SVI", "VAE+SVI+KL", "SA-VAE", "iterative")),
+    "learned": ("collapsed", "VAE", "SVI", "VAE, then SVI", "VAE+SVI", "VAE+SVI+KL", "SA-VAE"),
+}
+AGAINST = {"VAE, then SVI": "vae-then-svi"}  # names of looks
 
 
-# --- methods, and how they train and infer ------------------------------------------------------------------------------------
+def values(results, part, reading, key="neg_elbo", view="seconds"):
+    """A reading's values, one for each oracle (n,); key "gap": its -ELBO above the exact -log p(x); NaN where it has none."""
+    if key == "gap":
+        return values(results, part, reading, view=view) - truths(results, part, "nll")
+    name = next((name for name, readings in READINGS.items() if reading in readings), reading)
+    seeds = [seed for seed in results["seeds"] if f"{part}/{seed}/{name}" in results["runs"]]
+    return np.array([results["runs"][f"{part}/{s}/{name}"][reading][view].get(key, np.nan) for s in seeds])
 
 
-class Started(savi.LSTMDecoder):
-    """An LSTMDecoder whose weights from z start uniform on (-3, 3)."""
-
-    def init(self, rng, dtype=np.float64, x=None):
-        theta = super().init(rng, dtype, x)
-        first = self.net.layers(self.split(theta)[2])[0]
-        first[:-1] = rng.uniform(-3, 3, first[:-1].shape)
-        return theta
+def truths(results, part, key):
+    return np.array([results["runs"][f"{part}/{seed}/truth"][key] for seed in results["seeds"]])
 
 
-load = functools.lru_cache(2)(lambda seed, part: synthetic.load(seed, "tanh" if part == "tanh" else "affine"))
+def difference(results, part, reading, other, key="neg_elbo", view="seconds"):
+    """`spread` of reading minus other, paired by oracle."""
+    a, b = (values(results, part, each, key, view) for each in (reading, other))
+    n = min(len(a), len(b))  # an ablation has the first oracles alone
+    return spread(a[:n] - b[:n])
 
 
-def no_second_derivatives(f, evaluation, v):
-    """The product of Algorithm 1 with H = 0."""
-    return Product(np.zeros_like(v), [])
-
-
-def built(part, name, data, point=STARTS[0]):
-    """(model, method), with the inner step `point` in training where the method has one."""
-    model = known_model(data)[0]
-    if part == "learned":
-        kind = savi.LSTMDecoder if name == "collapsed" else Started
-        model = savi.LatentGaussianModel(kind(data.vocabulary, synthetic.UNITS, synthetic.UNITS, synthetic.LATENT))
-    encoder, steps, net = sequence_encoder(data), inner(point), network(model, [Gradient()], (128, 128))
-    return model, {
-        "SVI": lambda: savi.SVI(K, **steps),
-        "VAE": lambda: savi.VAE(encoder),
-        "collapsed": lambda: savi.VAE(encoder),
-        "VAE+SVI": lambda: savi.VAESVI(encoder, K, **steps),
-        "VAE+SVI+KL": lambda: savi.VAESVI(encoder, K, **steps, kl=True),
-        "SA-VAE": lambda: savi.SAVAE(encoder, K, **steps),
-        "no second derivatives": lambda: savi.SAVAE(encoder, K, **steps, hvp=no_second_derivatives),
-        "forward difference": lambda: savi.SAVAE(encoder, K, **steps, hvp="forward"),
-        "iterative": lambda: Iterative(net, [Gradient()], steps=5, samples=3),
-    }[name]()  # fmt: skip
-
-
-# --- cost, tuning, runs: each finished one is kept ------------------------------------------------------------------------------
-
-
-def plan(seconds, part):
-    """{"costs": processor seconds of a step, "epochs": how many each method gets, "shared": as many as SA-VAE gets}."""
-
-    def measure():
-        data, names = load(TUNING_SEED, part), TRAINED[part] + (ABLATION if part == "tanh" else ())
-        learns = [name for name in names if name != "SVI" or part == "learned"]
-        settings = SimpleNamespace(batch=FIT["batch"], learning_rate=FIT["learning_rate"], dtype=np.float32)
-        costs = budget.costs({name: built(part, name, data) for name in learns}, data, settings)
-        steps = len(data.train) / FIT["batch"]
-        epochs = {name: max(round(seconds[part] / (cost * steps)), 1) for name, cost in costs.items()}
-        return {"costs": costs, "shared": epochs["SA-VAE"], "epochs": epochs}
-
-    return kept(place(seconds, part, "plan.json"), measure)
-
-
-def points(of, name):
-    """The epochs of a plan after which a run is judged; one that trains nothing has 0 alone."""
-    last = of["epochs"].get(name, 0)
-    last = max(last, of["shared"]) if name in ABLATION else last
-    return sorted({*np.linspace(0, last, POINTS + 1)[1:].astype(int).tolist(), min(of["shared"], last)} - {0}) or [0]
-
-
-def tune(seconds, part, name):
-    """{"training": inner step, "curve"; reading: {view: {"choice": keyword arguments of `estimate`, "curve"}}}."""
-    path = place(seconds, part, name)
-    with np.errstate(all="ignore"):  # a step that diverges loses
-        return kept(path.with_suffix(".json"), lambda: tuned(part, name, plan(seconds, part), path.with_suffix(".fit")))
-
-
-def tuned(part, name, of, folder):
-    """`tune`, on the validation sequences of an oracle that is no other run's."""
-    data, found = load(TUNING_SEED, part), {"training": STARTS[0], "curve": []}
-    x = data.valid[:VALID]
-
-    def trial(point):
-        model, method = built(part, name, data, point)
-        try:
-            (end,) = train(model, method, data, TUNING_SEED, [TRIAL * of["epochs"][name]], folder)
-        except NonFiniteLoss:
-            return np.inf
-        return mean(estimate(model, method, end, x, point=point))
-
-    if name not in UNREFINED and name in of["epochs"]:
-        found["training"], found["curve"] = best_inner(trial, ("step_size", "clip"))
-    last = points(of, name)[-1]
-    model, method = built(part, name, data, found["training"])
-    ends = train(model, method, data, TUNING_SEED, sorted({last, min(of["shared"], last)}), folder)
-
-    def best(reading, end, **steps):
-        if reading not in UNREFINED:
-            point, curve = best_inner(lambda p: mean(estimate(model, method, end, x, point=p, **steps)))
-            return {"choice": {"point": point} | steps, "curve": curve}
-        if name != "iterative":
-            return {"choice": {}, "curve": []}
-        curve = [[n, mean(estimate(model, method, end, x, n))] for n in ITERATIONS]
-        return {"choice": {"steps": min(curve, key=lambda row: row[1])[0]}, "curve": curve}
-
-    for reading in READINGS.get(name, (name,)):
-        found[reading] = {"seconds": best(reading, ends[-1])}
-        found[reading]["epochs"] = best(reading, ends[0]) if len(ends) > 1 else found[reading]["seconds"]
-        if reading not in UNREFINED:
-            found[reading]["many"] = best(reading, ends[-1], steps=MANY)
-    return found
-
-
-def mean(estimated):
-    """The mean -ELBO of what `estimate` gives."""
-    return float(estimated[0].mean())
-
-
-def run(seconds, part, seed, name):
-    """What one trained method is worth on one oracle: {reading: {view: its row}}; "truth" is what no method does."""
-    path = place(seconds, part, seed, name)
-    if name == "truth":
-        found = kept(path.with_suffix(".json"), lambda: truth(part, seed))
-    else:
-        of, chosen = plan(seconds, part), tune(seconds, part, "SA-VAE" if name in ABLATION else name)
-        folder = path.with_suffix(".fit")
-        found = kept(path.with_suffix(".json"), lambda: judged(part, seed, name, of, chosen, folder))
-    print(part, seed, name, flush=True)
-    return found
-
-
-def truth(part, seed):
-    """The exact mean -log p(x), the best diagonal Gaussian's -ELBO; of a learned generator the unigram's, with no latent."""
-    data = load(seed, part)
-    (model, theta), x = known_model(data), data.test[:TEST]
-    found = {"nll": -float(quadrature.log_marginal(model, theta, x).mean())}
-    if part == "learned":
-        return found | {"unigram": -float(built(part, "VAE", data)[0].baseline(data.train, x)[1].mean())}
-    best, loss = quadrature.best_gaussian(model, theta, x)
-    return found | {"best": float(np.minimum(loss, bound(model, theta, best, x)[0]).mean())}
-
-
-def judged(part, seed, name, of, chosen, folder):
-    """{reading: {view: row}} of a run: the Snapshot with the lowest validation -ELBO, measured on test sequences."""
-    data = load(seed, part)
-    x, valid = data.test[:TEST], data.valid[:VALID]
-    model, method = built(part, name, data, chosen["training"])
-    snapshots = train(model, method, data, seed, points(of, name), folder)
-    nll = functools.cache(lambda i: -float(quadrature.log_marginal(model, snapshots[i].theta, x).mean()))
-
-    def row(reading, view, choices):
-        choice = choices[view]["choice"]
-        seen = [s for s in snapshots if view == "seconds" or s.epochs <= of["shared"]]
-        losses = [mean(estimate(model, method, s, valid, **choice)) for s in seen]
-        best = snapshots[i := int(np.argmin(losses))]
-        loss, kl = estimate(model, method, best, x, **choice)
-        found = {"neg_elbo": float(loss.mean()), "kl": float(kl.mean())}
-        found |= {"epochs": best.epochs, "cpu": best.cpu, "passes": best.passes}
-        found["curve"] = [[s.epochs, s.cpu, s.passes, loss] for s, loss in zip(seen, losses)]
-        if part == "learned":
-            found["nll"] = nll(i)
-        if view == "seconds" and choice:
-            found["by_steps"] = [mean(estimate(model, method, best, x, **choice | {"steps": n})) for n in TEST_STEPS]
-        if view == "seconds" and "many" in choices:
-            found["many"] = mean(estimate(model, method, best, x, **choices["many"]["choice"]))
-        return found
-
-    return {
-        reading: {view: row(reading, view, chosen["SA-VAE" if name in ABLATION else reading]) for view in VIEWS}
-        for reading in READINGS.get(name, (name,))
-    }
+def told(mean, error, n, below):
+    return f"{mean:+.3f} ± {error:.3f} ({below} of {n} lower) {verdict(mean, error)}"
 
 
 def report(results):
-    return ""
+    lines = []
+    for part, names in ROWS.items():
+        shared, seconds = results["plans"][part]["shared"], results["seconds"][part]
+        nll, known = truths(results, part, "nll"), part != "learned"
+        least = values(results, part, "collapsed", "nll") if not known else truths(results, part, "best") - nll
+        extra = f"approximation gap {_words(least)}" if known else f"unigram {_words(truths(results, part, 'unigram'))}"
+        lines += [
+            f"{part}{' oracle, its generator known' if known else ' generator, affine oracle'}: {len(nll)} oracles, "
+            f"{seconds:g} processor seconds; the oracle's NLL {_words(nll)}, {extra}",
+            f"{'':<14}{f'-ELBO, {shared} epochs':>18}{'-ELBO':>15}{'gap' if known else 'NLL':>15}"
+            f"{'amortization' if known else '':>15}{'KL':>14}{'100 steps':>15}{'epochs':>7}{'seconds':>8}",
+        ]
+        for name in names:
+            loss, kl, many, epochs, cpu = (
+                values(results, part, name, key) for key in ("neg_elbo", "kl", "many", "epochs", "cpu")
+            )
+            own = loss - nll if known else values(results, part, name, "nll")
+            cells = (values(results, part, name, view="epochs"), loss, own, own - least if known else None, kl, many)
+            words = [f"{'' if cell is None or np.isnan(cell).any() else _words(cell):>15}" for cell in cells]
+            words[0], words[4] = words[0].rjust(18), words[4][1:]
+            lines.append(f"{name:<14}{''.join(words)}{epochs.mean():7.1f}{cpu.mean():8.1f}")
+        lines.append(f"  SA-VAE minus, -ELBO:  {f'{shared} epochs':<44}{'equal seconds':<44}100 test steps")
+        for name in [name for name in names if name not in ("SA-VAE", "collapsed")]:
+            ways = [{"view": "epochs"}, {}, *([{"key": "many"}] if name not in UNREFINED else [])]
+            cells = [told(*difference(results, part, "SA-VAE", name, **way)) for way in ways]
+            lines.append(f"  {name:<20}" + "".join(f"{cell:<44}" for cell in cells).rstrip())
+    for name in ("collapsed", "VAE", "SVI", "VAE, then SVI", "VAE+SVI", "VAE+SVI+KL"):
+        cells = [told(*difference(results, "learned", "SA-VAE", name, "nll", view)) for view in VIEWS]
+        lines.append(f"  NLL, minus {name:<14} {cells[0]:<44}{cells[1]}")
+    lines.append("SA-VAE minus SA-VAE with another Hessian product, tanh oracle, -ELBO (equal epochs; equal seconds)")
+    for name in ABLATION:
+        cells = [told(*difference(results, "tanh", "SA-VAE", name, view=view)) for view in VIEWS]
+        lines.append(f"  {name:<22}{cells[0]:<44}{cells[1]}")
+    lines.append(
+        "chosen inner steps (step size of mu, of log_var, momentum, clip): in training; 20 test steps; 100 test steps"
+    )
+    for name, found in results["tuned"].items():
+        part, method = name.split("/")
+        for reading in READINGS.get(method, (method,)):
+            steps = [found["training"] if found["curve"] else None]
+            steps += [found[reading].get(view, {}).get("choice", {}).get("point") for view in ("seconds", "many")]
+            if any(steps):
+                lines.append(f"  {part:<8}{reading:<14}" + "".join(f"{_step(step):<28}" for step in steps).rstrip())
+    return "\n".join(lines)
+
+
+def _step(point):
+    if point is None:
+        return "-"
+    clip = "no clip" if point["clip"] is None else f"clip {point['clip']:g}"
+    return f"{point['step_size']:g}, {point['step_size'] * point['ratio']:g}, {point['momentum']:g}, {clip}"
+
+
+def _words(values):
+    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" if len(values) > 1 else f"{values.mean():.2f}"
 
 
 def draw(results):
-    return plots.figure()[0]
+    fig, axes = plots.figure(columns=3, rows=2, width=4.7, height=3.9)
+    for ax, part in zip(axes[0], ROWS):
+        _draw_methods(ax, results, part)
+    _draw_training(axes[1, 0], results, "tanh")
+    _draw_refinement(axes[1, 1], results, "tanh")
+    _draw_differences(axes[1, 2], results)
+    return fig
+
+
+def _look(name):
+    return plots.style(AGAINST.get(name, name.lower()))
+
+
+def _draw_methods(ax, results, part):
+    """A mark for each oracle: full at equal seconds, hollow at equal epochs."""
+    known = part != "learned"
+    zero = truths(results, part, "nll") if known else values(results, part, "collapsed", "nll")
+    names = ROWS[part][not known :]
+    for i, name in enumerate(names):
+        look = _look(name)
+        for view, shift, fill in (("epochs", -0.17, "none"), ("seconds", 0.17, "full")):
+            above = values(results, part, name, view=view) - zero
+            ax.plot(
+                [i + shift] * len(above), above, look["marker"], color=look["color"], markersize=5, fillstyle=fill,
+                alpha=0.8,
+            )  # fmt: skip
+        ax.annotate(
+            f"{above.mean():.2f}",
+            (i + 0.17, above.max()),
+            xytext=(0, 6),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
+    ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    shared, seconds = results["plans"][part]["shared"], results["seconds"][part]
+    title = f"{part} oracle" if known else "learned generator"
+    ax.set(title=f"{title}: {seconds:g} s (full), {shared} epochs (hollow)")
+    ax.set_ylabel("−ELBO − exact NLL (nats)" if known else "−ELBO − the collapsed model's NLL (nats)")
+    if known:
+        least = (truths(results, part, "best") - zero).mean()
+        ax.axhline(least, color="0.4", linewidth=1, linestyle="--")
+        ax.text(len(names) - 0.5, least, "best Gaussian", ha="right", va="bottom", fontsize=8, color="0.3")
+        ax.set_yscale("log")
+        ticks = (0.05, 0.1, 0.2, 0.5, 1, 2, 4)
+        ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.set_ylim(0.8 * least, None)
+        ax.minorticks_off()
+
+
+def _draw_training(ax, results, part):
+    for name in ROWS[part]:
+        curves = np.array([curve for curve in values(results, part, name, "curve")], float)
+        if curves.shape[1] > 1:
+            ax.plot(curves[:, :, 1].mean(axis=0), curves[:, :, 3].mean(axis=0), **_look(name))
+    ax.set(xlabel="processor seconds of training", ylabel="validation −ELBO (nats)", title=f"{part} oracle: training")
+    ax.legend(frameon=False, fontsize=8)
+
+
+def _draw_refinement(ax, results, part):
+    nll = truths(results, part, "nll")
+    for name in ("SVI", "VAE, then SVI", "VAE+SVI+KL", "SA-VAE", "iterative"):
+        look, steps = _look(name), np.stack(values(results, part, name, "by_steps"))
+        ax.plot(TEST_STEPS, (steps - nll[:, None]).mean(axis=0), **look)
+        if name != "iterative":
+            ax.plot(
+                MANY,
+                (values(results, part, name, "many") - nll).mean(),
+                look["marker"],
+                color=look["color"],
+                markersize=9,
+                fillstyle="none",
+            )
+    ax.set_xscale("symlog", linthresh=5)
+    ax.set_xticks(TEST_STEPS, [str(k) for k in TEST_STEPS])
+    ax.set_yscale("log")
+    ax.set_ylim(None, 5)
+    ax.set_yticks((0.3, 0.5, 1, 2, 4), ("0.3", "0.5", "1", "2", "4"))
+    ax.minorticks_off()
+    ax.set(
+        xlabel="test-time steps, tuned for 20 (ring: tuned for 100)",
+        ylabel="−ELBO − exact NLL (nats)",
+        title=f"{part} oracle: refinement",
+    )
+
+
+def _draw_differences(ax, results):
+    opponents = ("VAE, then SVI", "VAE+SVI+KL", "iterative")
+    ways = {"equal epochs": {"view": "epochs"}, "equal seconds": {}, "100 test steps": {"key": "many"}}
+    ticks = []
+    for i, (part, label, way) in enumerate(
+        (part, label, way) for part in ("tanh", "affine") for label, way in ways.items()
+    ):
+        ticks.append(f"{part},\n{label}")
+        for j, name in enumerate(opponents):
+            if "key" in way and name in UNREFINED:
+                continue
+            mean, error, *_ = difference(results, part, "SA-VAE", name, **way)
+            ax.errorbar(
+                i + 0.22 * (j - 1),
+                mean,
+                CERTAIN * error,
+                capsize=2,
+                **_look(name) | {"linestyle": "", "label": None if i else f"minus {name}"},
+            )
+    ax.axhline(0, color="0.4", linewidth=1)
+    ax.set_xticks(range(len(ticks)), ticks, fontsize=7, rotation=30)
+    ax.set(ylabel="SA-VAE minus the other (nats)", title="paired by oracle, two standard errors")
+    ax.legend(frameon=False, fontsize=8)
 
 
 if __name__ == "__main__":

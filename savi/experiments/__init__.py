@@ -2,5 +2,5 @@
 
 Read in this order: settings, tasks (data, decoder, encoder, measures in one object), catalogue, examples, training,
 checkpoints, evaluation, quadrature (exact in one and two dimensions), budget, tuning, parallel,
-methods, compare, tables, plots, figures.
+methods, compare, tables, plots, figures, sequences, oracle_runs.
 """

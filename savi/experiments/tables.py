@@ -95,12 +95,6 @@ def verdict(mean, error):
     return "better" if mean < 0 else "worse"
 
 
-def stated(mean, error, n, below):
-    """A `spread` of losses in words, with its verdict."""
-    words = f"± {error:.2f} (standard error; lower in {below} of {n})" if n > 1 else "(one seed)"
-    return f"{mean:+.2f} {words}: {verdict(mean, error)}"
-
-
 def differences(results, key="neg_elbo", against=None):
     """A line for each method: its test -ELBO minus that of `against` (None: the best of the others), paired by seed."""
     names = list(dict.fromkeys(row["method"] for row in results["rows"]))
@@ -110,7 +104,9 @@ def differences(results, key="neg_elbo", against=None):
         others = [against] if against else sorted(set(names) - {name}, key=means.get)
         if not others or others[0] == name:
             continue
-        lines.append(f"{name} minus {others[0]}: {stated(*paired(results, name, others[0], key))}")
+        mean, error, n, below = paired(results, name, others[0], key)
+        words = f"± {error:.2f} (standard error; lower in {below} of {n})" if n > 1 else "(one seed)"
+        lines.append(f"{name} minus {others[0]}: {mean:+.2f} {words}: {verdict(mean, error)}")
     return "\n".join(lines)
 
 
