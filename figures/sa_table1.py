@@ -9,11 +9,13 @@ Gauss and Hermite's rule, log p(x) on a grid, the approximation gap from the bes
 
 Equal cost: each method has the processor seconds of its part (SECONDS; one thread), turned into whole epochs by the measured
 cost of a step; it is read at the end of these and, from the same run, after as many epochs as SA-VAE had ("epochs"). In
-both views the parameters are those of the judged epoch with the lowest validation -ELBO. Equal tuning: on validation sequences of
-an oracle that is none of the eight. Inner steps of training: step size and clip, by short runs, for every method that has
-them. Inner steps at test time: step size, its ratio of log_var's to mu's, momentum, clip, for every method that is refined,
-for 20 steps and for 100. Iterative models: how many iterations at test time. Not tuned: the networks, Adam's step size, K in
-training, momentum in training, the iterative models' iterations and samples in training.
+both views the parameters are those of the judged epoch with the lowest validation -ELBO.
+
+Equal tuning: on validation sequences of an oracle that is none of the eight. Inner steps of training: step size and clip, by
+runs of a fifth of the epochs, each with its own best step at test time, for every method that has them. Inner steps at test
+time: step size, its ratio of log_var's to mu's, momentum and clip, for every method that is refined, for 20 steps and for
+100. Iterative models: how many iterations at test time. Not tuned: the networks, Adam's step size, K and momentum in
+training, the iterative models' iterations and samples in training.
 
 What was done lies in runs/sa_table1, one file a run, and a second call goes on from there.
 """

@@ -122,7 +122,10 @@ def tuned(part, name, of, folder):
             (end,) = train(model, method, data, TUNING_SEED, [TRIAL * of["epochs"][name]], folder)
         except NonFiniteLoss:
             return np.inf
-        return mean(estimate(model, method, end, x, point=point))
+        _, curve = best_inner(
+            lambda p: mean(estimate(model, method, end, x, point=p)), ("step_size", "ratio"), (point,)
+        )
+        return min((loss for *_, loss in curve if loss is not None), default=np.inf)  # at its best step at test time
 
     if name not in UNREFINED and name in of["epochs"]:
         found["training"], found["curve"] = best_inner(trial, ("step_size", "clip"))

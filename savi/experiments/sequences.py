@@ -56,14 +56,14 @@ def refined(encoder, point, steps=K):
     return VAE(encoder, steps, **inner(point)) if encoder else SVI(steps, **inner(point))
 
 
-def best_inner(loss, axes=tuple(INNER_GRID)):
-    """(the inner step with the lowest loss(point), the curve), searched along these axes from each of STARTS.
+def best_inner(loss, axes=tuple(INNER_GRID), starts=STARTS):
+    """(the inner step with the lowest loss(point), the curve), searched along these axes from each of the starts.
 
     The curve: [step_size, momentum, clip, ratio, loss] in order of trial; a loss that is not finite stands as None.
     """
     grid = {axis: INNER_GRID[axis] for axis in axes}
     found = []
-    for start in STARTS:
+    for start in starts:
         best, curve = search(lambda changes, start=start: loss(start | changes), start, grid)
         found.append((min(row["loss"] for row in curve), start | best, [start | row for row in curve]))
     rows = [row | {"loss": row["loss"] if np.isfinite(row["loss"]) else None} for *_, curve in found for row in curve]

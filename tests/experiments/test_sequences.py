@@ -153,9 +153,9 @@ def test_one_run_is_read_at_equal_epochs_and_at_equal_seconds(tiny, monkeypatch,
 def test_what_is_tuned_is_tuned_on_another_oracles_validation_sequences(name, tiny, monkeypatch, tmp_path):
     seeds, axes = [], []
 
-    def search(loss, along=("all",)):
-        axes.append(along)
-        return min(STARTS, key=loss), [[0.0]]
+    def search(loss, along=("all",), starts=STARTS):
+        axes.append((along, len(starts)))
+        return min(starts, key=loss), [[loss(point)] for point in starts]
 
     monkeypatch.setattr(oracle_runs, "best_inner", search)
     monkeypatch.setattr(
@@ -165,9 +165,10 @@ def test_what_is_tuned_is_tuned_on_another_oracles_validation_sequences(name, ti
     monkeypatch.setattr(oracle_runs, "plan", lambda *_: of)
     found = oracle_runs.tune(tmp_path, 1.0, "tanh", name)
     assert set(seeds) == {oracle_runs.TUNING_SEED} and oracle_runs.tune(tmp_path, 1.0, "tanh", name) == found
-    training = [("step_size", "clip")] if name == "SA-VAE" else []
+    tested = [(("step_size", "ratio"), 1)]  # of each trial, from its own step in training
+    training = [(("step_size", "clip"), 2)] + 4 * tested if name == "SA-VAE" else []
     searches = {"SVI": 2, "VAE": 3, "SA-VAE": 2, "iterative": 0}[name]  # the VAE has one more, at equal epochs
-    assert axes == training + searches * [("all",)]
+    assert axes == training + searches * [(("all",), 2)]
     if name == "iterative":
         curve = found[name]["seconds"]["curve"]
         assert [n for n, _ in curve] == list(oracle_runs.ITERATIONS)
@@ -179,9 +180,7 @@ def test_what_is_tuned_is_tuned_on_another_oracles_validation_sequences(name, ti
 
 def test_a_run_that_diverges_loses(tiny, monkeypatch, tmp_path):
     found = []
-    monkeypatch.setattr(
-        oracle_runs, "best_inner", lambda loss, along=(): (found.append(loss(STARTS[0])) or STARTS[0], [])
-    )
+    monkeypatch.setattr(oracle_runs, "best_inner", lambda loss, *_: (found.append(loss(STARTS[0])) or STARTS[0], []))
 
     def diverges(*_):
         raise savi.experiments.training.NonFiniteLoss("no")
@@ -264,3 +263,35 @@ def test_spread_is_of_paired_differences():
     mean, error, n, below = tables.spread(np.array([-1.0, -2.0, 0.0, 1.0]))
     assert (mean, n, below) == (-0.5, 4, 2) and error == pytest.approx(np.sqrt(5 / 3) / 2)
     assert np.isnan(tables.spread(np.array([1.0]))[1])
+
+
+def test_the_surface_has_the_tables_inner_steps_and_its_claim_the_gaps(tiny, monkeypatch, tmp_path):
+    surface = script("sa_fig1_surface")
+    monkeypatch.setattr(surface, "load", oracle_runs.load)
+    monkeypatch.setattr(surface, "cores", lambda: 1)
+    monkeypatch.setattr(surface, "FOLDER", tmp_path)
+    monkeypatch.setattr(surface, "TABLE", tmp_path / "table.json")
+    step = STARTS[0] | {"step_size": 0.05}
+    refined = {"seconds": {"choice": {"point": step}}}
+    tuned = {f"tanh/{name}": {"training": STARTS[0], name: refined} for name in ("SVI", "SA-VAE")}
+    tuned["tanh/VAE"] = {"training": STARTS[0], "VAE": {"seconds": {"choice": {}}}, "VAE, then SVI": refined}
+    table = {"tuned": tuned, "plans": {"tanh": {"epochs": {"VAE": 2, "SA-VAE": 1}}}, "seconds": {"tanh": 1.0}}
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    results = json.loads(json.dumps(surface.compute()))
+    assert results["epochs"] == {"SA-VAE": 1, "SVI": 0, "VAE": 2} and len(results["paths"]["svi"]) == sequences.K + 1
+    assert len(results["paths"]["vae"]) == 1 and results["paths"]["vae-then-svi"][0] == results["paths"]["vae"][0]
+    assert min(map(min, results["gaps"].values())) > -0.01
+    assert np.mean(results["gaps"]["vae"]) > np.mean(results["gaps"]["vae-then-svi"])
+    plots.save(surface.draw(results), tmp_path / "surface.png")
+    assert "sa-vae minus svi" in surface.report(results)
+    for shifts, said in (
+        ((1, 1, 1), "holds"),
+        ((1, 1, 0), "weaker"),
+        ((1, -1, 1), "refuted"),
+        ((1, 0, 1), "not told apart"),
+    ):
+        rng, gaps = np.random.default_rng(0), {"sa-vae": np.ones(40)}
+        for other, shift in zip(surface.OTHERS, shifts):
+            noise = 0.1 * rng.standard_normal(40)
+            gaps[other] = 1 + shift + noise - noise.mean()
+        assert surface.claims(results | {"gaps": gaps})[0].verdict == said
