@@ -70,8 +70,9 @@ VERDICTS = ("holds", "weaker", "not told apart", "not at this scale", "refuted")
 def kept(path, run):
     """The JSON value in the file at `path`; where there is none, what run() returns is written there first."""
     if not os.path.exists(path):
+        value = json.dumps(run())
         with replacing(path) as file:
-            file.write(json.dumps(run()).encode())
+            file.write(value.encode())
     with open(path) as file:
         return json.load(file)
 
