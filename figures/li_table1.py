@@ -1,16 +1,16 @@
 """Table 1 of [LI]: -log p(x) of a VAE and of an iterative inference model on MNIST; Figure 11's two curves beside it.
 
-    python figures/li_table1.py           three seeds, 8 epochs (about eight minutes)
-    python figures/li_table1.py --full    the source's size and training: 512 hidden units, 1500 epochs, Adam 2e-4, decay 0.999
+    python figures/li_table1.py           five seeds (about nine minutes on two cores)
+    python figures/li_table1.py --full    the source's size: 64-512-512-784, 100 epochs and 2000 processor seconds
     python figures/li_table1.py --draw    draws the picture again from the JSON
 
-Decoder 64-256-256-784 (the source: 512) and symmetric inference networks with highways (ELU); the iterative model
-encodes errors and data, 5 iterations. All train with 5 noise samples. -log p(x) by 5000 importance samples from each
-method's own posterior, on test images; mean and standard deviation over the seeds, nats. Where only MNIST's 10k test
-file is present, it is split 8000/1000/1000. The VAE has a second row with as many seconds of training as the
-iterative model. Nothing is
-tuned per method. Right: the norm of the gradient of mu and the -ELBO relative to that after one iteration, over test-
-time iterations.
+Decoder 32-128-128-784 (ELU, Bernoulli; the source has 64-512-512-784), all of MNIST's 10k test file split 8000/1000/1000 (or
+60,000 images where they are). The iterative model encodes errors and data, 5 iterations. Its opponents: the VAE, the VAE
+refined by SVI at test time, VAE+SVI, and an iterative model of gradients that starts from an encoder. Each run is measured
+after as many epochs as all others and after as many processor seconds of its own training steps (trials.py). What is tuned
+for each method on validation images stands in learning_to_infer.py: learning rate, noise samples, hidden layers between x and
+lam, inner step size; and test-time steps for every trained model. Batch, optimizer, decoder and K are not tuned.
+Right: the norm of the gradient of mu and the -ELBO relative to that after one iteration, over test-time iterations.
 """
 
 import pathlib
@@ -20,124 +20,148 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import savi
 from savi import plots
-from savi.experiments.evaluation import along, importance_weighted, infer, neg_elbo
-from savi.experiments.figures import highway_vae, image_model, iterative, script
-from savi.inference.iterative import Data, Error
+from savi.experiments import tables, trial_tables
+from savi.experiments.evaluation import along
+from savi.experiments.figures import Claim, script
+from savi.experiments.learning_to_infer import METHODS, Setup, baseline, trial, tuned
+from savi.experiments.parallel import cores, run_all
+from savi.experiments.tables import CERTAIN
 
-SEEDS, SAMPLES, ITERATIONS, TEST_ITERATIONS, IW_SAMPLES = (0, 1, 2), 5, 5, 16, 5000
-SCALES = {
-    False: {"epochs": 8, "learning_rate": 5e-4, "decay": 1.0, "batch": 64, "test": 200, "hidden": [256, 256]},
-    True: {"epochs": 1500, "learning_rate": 2e-4, "decay": 0.999, "batch": 64, "test": 10_000, "hidden": [512, 512]},
+NAMES, SEEDS, TEST_ITERATIONS = ("vae", "vae-then-svi", "vae+svi", "iterative", "encoder-1"), (0, 1, 2, 3, 4), 16
+RUNS = "runs/learning_to_infer"
+SETUPS = {
+    False: Setup("mnist", None, 32, (128, 128), 5, 16, RUNS),
+    True: Setup("mnist", None, 64, (512, 512), 100, 2000, RUNS),
 }
-PUBLISHED = {"VAE": 84.14, "iterative": 83.84}  # [LI] Table 1: 60,000 images, 1500 epochs
+ITERATIVE, REFINED, ITERATIONS = METHODS["iterative"].label, METHODS["vae-then-svi"].label, 5
 
 
 def compute(full):
-    scale = SCALES[full]
-    images = savi.data.first_present("mnist", "glyphs")
-    results = {"data": images.name, "scale": scale, "rows": [], "curves": []}
-    model = image_model(64, scale["hidden"])
-    learned = iterative(model, [Error(), Data()], scale["hidden"], ITERATIONS, SAMPLES)
-    amortized = highway_vae(model, scale["hidden"], SAMPLES)
-    for seed in SEEDS:
-        ours = _row("iterative", model, learned, images, scale, scale["epochs"], seed, results["curves"])
-        vae = _row("VAE, same epochs", model, amortized, images, scale, scale["epochs"], seed)
-        epochs = round(scale["epochs"] * ours["seconds"] / vae["seconds"])
-        longer = _row("VAE, same seconds", model, amortized, images, scale, epochs, seed)
-        results["rows"] += [vae, longer, ours]
-    return results
+    setup = SETUPS[full]
+    found = dict(zip(NAMES, run_all(tuned, [(setup, name) for name in NAMES], cores())))
+    trials = []
+    for row in run_all(measured, [(setup, name, seed) for seed in SEEDS for name in NAMES], cores()):
+        print({k: row[k] for k in ("method", "seed")}, row["seconds"], flush=True)
+        trials.append(row)
+    shared = {"data": setup.images().name, "setup": setup._asdict(), "baseline": baseline(setup), "seeds": SEEDS}
+    return shared | {"tuned": found, "trials": trials}
 
 
-def _row(label, model, method, images, scale, epochs, seed, curves=None):
-    settings = {k: scale[k] for k in ("learning_rate", "decay", "batch")}
-    trained = savi.fit(model, method, images, epochs, seed, progress=False, **settings)
-    at = model, trained.theta
-    x, rng = savi.data.binarize(images.test[: scale["test"]], np.random.default_rng(0)), np.random.default_rng(seed)
-    lam = infer(model, method, trained.theta, trained.phi, x, rng)
-    row = {
-        "label": label, "seed": seed, "epochs": epochs, "seconds": trained.history[-1]["seconds"],
-        "neg_elbo": float(neg_elbo(*at, lam, x, rng, 100).mean()),
-        "nll": -float(importance_weighted(*at, lam, x, rng, IW_SAMPLES).mean()),
-    }  # fmt: skip
-    print({k: round(v, 2) if isinstance(v, float) else v for k, v in row.items()}, flush=True)
-    if curves is not None:
-        curves.append(_curve(*at, method, trained.phi, x))
-    return row
+def measured(setup, name, seed):
+    """One method and seed, with Figure 11's curves of the iterative model."""
+    return trial(setup, name, seed, curves if name == "iterative" else None)
 
 
-def _curve(model, theta, method, phi, x):
-    """|grad_mu ELBO| and -ELBO of the iterates, means over the images."""
-    path = method.path(model, theta, phi, x, np.random.default_rng(0), TEST_ITERATIONS)
-    f, norms = model.objective(theta, x), []
+def curves(model, method, result, x):
+    """|grad_mu ELBO| and -ELBO of the iterates, means over 200 images."""
+    x = x[:200]
+    path = method.path(model, *result[:2], x, np.random.default_rng(0), TEST_ITERATIONS)
+    f, norms = model.objective(result.theta, x), []
     for lam in path:
-        noise = model.draw_noise(np.random.default_rng(1), 20, len(x), theta.dtype)
+        noise = model.draw_noise(np.random.default_rng(1), 20, len(x), result.theta.dtype)
         d_mu = f.gradient(lam, noise).d_lam[:, : model.latent_dim]
-        norms.append(round(float(np.linalg.norm(d_mu, axis=1).mean()), 3))
-    losses = [round(loss, 3) for loss in along(model, theta, path, x, 2, samples=20)]
-    return {"gradient_norm": norms, "neg_elbo": losses}
+        norms.append(float(np.linalg.norm(d_mu, axis=1).mean()))
+    return {"gradient_norm": norms, "curve": along(model, result.theta, path, x, 2, samples=20)}
 
 
-def summary(results):
-    """{label: {column: (mean, standard deviation)}}."""
-    table = {}
-    for label in dict.fromkeys(row["label"] for row in results["rows"]):
-        rows = [row for row in results["rows"] if row["label"] == label]
-        columns = {key: [row[key] for row in rows] for key in ("nll", "neg_elbo", "epochs", "seconds")}
-        table[label] = {key: (float(np.mean(v)), float(np.std(v, ddof=1))) for key, v in columns.items()}
-    return table
+def table_rows(results):
+    """{"rows": ...} for tables.paired."""
+    return {"rows": trial_tables.rows(results["trials"], METHODS)}
+
+
+def figure_11(results):
+    """(norms, -ELBOs) of the iterative model at equal seconds, each (seeds, iterations + 1)."""
+    found = [trial["seconds"] for trial in results["trials"] if trial["method"] == "iterative"]
+    return tuple(np.array([at[name] for at in found]) for name in ("gradient_norm", "curve"))
+
+
+def falls_until(values):
+    """The last iteration up to which each one lowers values (seeds, iterations + 1) beyond two standard errors."""
+    steps = np.diff(values, axis=1)
+    certain = steps.mean(axis=0) < -CERTAIN * steps.std(axis=0, ddof=1) / np.sqrt(len(steps))
+    return int(np.argmin(np.append(certain, False)))
+
+
+def improvement(losses):
+    """By how many percent the -ELBO is lower than after one iteration, (seeds, iterations)."""
+    return 100 * (losses[:, 1:2] - losses[:, 1:]) / losses[:, 1:2]
+
+
+def claims(results):
+    """Table 1 (MNIST, one level) and Figure 11 of [LI]."""
+    found, (norms, losses), setup = table_rows(results), figure_11(results), results["setup"]
+    nets = "-".join(map(str, (setup["latent"], *setup["hidden"], 784)))
+    scale = (
+        f"8000 images, {nets}, {setup['epochs']:g} epochs or {setup['seconds']:g} processor seconds, "
+        f"{len(results['seeds'])} seeds, learning rate, samples and hidden layers tuned for each method (60,000 images, "
+        "64-512-512-784, 1500 epochs)"
+    )
+    cells = trial_tables.claim_cells(found, ITERATIVE, "VAE", "nll")
+    for stop in trial_tables.STOPS:
+        other = trial_tables.said(tables.paired(found, ITERATIVE, REFINED, trial_tables.key("nll", stop)))
+        cells[stop] += f"; minus {REFINED}: {other}"
+    gain, last = improvement(losses), falls_until(norms)
+    shown = ", ".join(f"{trial_tables.over_seeds(norms[:, t])} at {t}" for t in (0, 1, 5, TEST_ITERATIONS))
+    shrinks = "holds" if last >= ITERATIONS else "weaker" if last else "not at this scale"
+    best = gain[:, -1]
+    error = best.std(ddof=1) / np.sqrt(len(best))
+    grows = "holds" if best.mean() >= 20 else "weaker" if best.mean() > CERTAIN * error else "not told apart"
+    text = f"norm {shown} iterations; each lowers it up to {last}"
+    relative = f"{trial_tables.over_seeds(gain[:, ITERATIONS - 1])} % after {ITERATIONS}, "
+    relative += f"{trial_tables.over_seeds(best)} % after {TEST_ITERATIONS}"
+    return [
+        Claim(
+            "[LI] Table 1, MNIST, one level",
+            "-log p(x): VAE 84.14 ± 0.02, iterative (errors and data, T = 5) 83.84 ± 0.05", scale, **cells,
+        ),
+        Claim("[LI] Figure 11a", "the gradient's norm shrinks over the iterations (counts)", scale, "", text, shrinks),
+        Claim(
+            "[LI] Figure 11b", "the ELBO improves by about 25 % over its first estimate (counts)", scale, "",
+            relative, grows,
+        ),
+    ]  # fmt: skip
 
 
 def draw(results):
-    fig, (left, middle, right) = plots.figure(columns=3, width=3.9, height=3.7)
-    table = summary(results)
-    for i, (label, columns) in enumerate(table.items()):
-        seeds = [row for row in results["rows"] if row["label"] == label]
-        colour = "#009E73" if label == "iterative" else "#000000"
-        for key, marker in (("neg_elbo", "o"), ("nll", "D")):
-            left.plot(
-                [i] * len(seeds),
-                [row[key] for row in seeds],
-                marker,
-                color=colour,
-                markersize=5,
-                alpha=0.6,
-                fillstyle="none" if key == "neg_elbo" else "full",
-            )
-        left.annotate(
-            f"{columns['nll'][0]:.1f}", (i, columns["nll"][0]), xytext=(9, -3), textcoords="offset points", fontsize=9
-        )
-        left.annotate(
-            f"{columns['neg_elbo'][0]:.1f}",
-            (i, columns["neg_elbo"][0]),
-            xytext=(9, -3),
-            textcoords="offset points",
-            fontsize=9,
-        )
-    left.set_xticks(range(len(table)), [label.replace(", ", ",\n") for label in table])
-    left.set(xlim=(-0.5, len(table) - 0.3), ylabel="nats per test image", title="−ELBO (hollow) and −log p(x) (full)")
-    norms, losses = (np.array([curve[key] for curve in results["curves"]]) for key in ("gradient_norm", "neg_elbo"))
-    relative = 100 * (losses[:, 1:2] - losses) / losses[:, 1:2]
-    t = np.arange(norms.shape[1])
-    for ax, values, first in ((middle, norms, 0), (right, relative, 1)):
-        ax.plot(t[first:], values.mean(axis=0)[first:], color="#009E73", marker="P", markersize=5)
-        ax.fill_between(
-            t[first:], values.min(axis=0)[first:], values.max(axis=0)[first:], color="#009E73", alpha=0.2, linewidth=0
-        )
+    fig, (left, middle, right) = plots.figure(columns=3, width=4.5, height=3.8)
+    found = table_rows(results)
+    labels = list(dict.fromkeys(row["method"] for row in found["rows"]))
+    for measure, marker, colour in (("neg_elbo", "o", "#0072B2"), ("nll", "D", "#D55E00")):
+        for stop, fill in (("seconds", "full"), ("epochs", "none")):
+            values = [tables.values(found, label, trial_tables.key(measure, stop)) for label in labels]
+            words = {"neg_elbo": "−ELBO", "nll": "−log p(x)"}[measure]
+            left.errorbar(
+                [v.mean() for v in values], range(len(labels)), xerr=[v.std(ddof=1) for v in values], fmt=marker,
+                color=colour, fillstyle=fill, capsize=2, markersize=6, label=f"{words}, equal {stop}",
+            )  # fmt: skip
+    left.set_yticks(range(len(labels)), [label.replace(", ", ",\n", 1) for label in labels], fontsize=8)
+    left.invert_yaxis()
+    left.set(xlabel="nats per test image", title="mean and standard deviation over seeds")
+    left.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.18), ncol=2)
+    norms, losses = figure_11(results)
+    gain, t = improvement(losses), np.arange(TEST_ITERATIONS + 1)
+    for ax, times, values in ((middle, t, norms), (right, t[1:], gain)):
+        ax.plot(times, values.mean(axis=0), color="#009E73", marker="P", markersize=5)
+        ax.fill_between(times, values.min(axis=0), values.max(axis=0), color="#009E73", alpha=0.2, linewidth=0)
         ax.axvline(ITERATIONS, color="0.6", linewidth=1)
-        ax.set(xlabel="iterations at test time", xticks=[0, 5, 10, 15])
-    middle.set(yscale="log", ylabel="norm of the gradient of μ (nats)", title="gradients shrink")
-    right.set(ylabel="lower −ELBO than after one iteration (%)", title="the ELBO improves")
+        ax.set(xlabel="iterations at test time (trained on 5)", xticks=[0, 5, 10, 15])
+    middle.set(yscale="log", ylabel="norm of the gradient of μ (nats)")
+    middle.set_yticks([20, 30, 50, 100], ["20", "30", "50", "100"])
+    middle.minorticks_off()
+    middle.set_title(f"each iteration lowers the norm up to {falls_until(norms)}", fontsize=11)
+    right.set(ylabel="lower −ELBO than after one iteration (%)")
+    right.set_title(f"each iteration improves the ELBO up to {falls_until(losses)}", fontsize=11)
     return fig
 
 
 def report(results):
-    lines = [f"{'':<20}{'-log p(x)':>16}{'-ELBO':>16}{'epochs':>8}{'seconds':>9}"]
-    for label, c in summary(results).items():
-        nll, elbo = (f"{c[key][0]:.2f} ± {c[key][1]:.2f}" for key in ("nll", "neg_elbo"))
-        lines.append(f"{label:<20}{nll:>16}{elbo:>16}{c['epochs'][0]:8.0f}{c['seconds'][0]:9.0f}")
-    return "\n".join(lines)
+    found = table_rows(results)
+    lines = trial_tables.table(found, results["baseline"])
+    others = ["VAE", REFINED, "VAE+SVI"]
+    names = (ITERATIVE, METHODS["encoder-1"].label, METHODS["encoder-1"].label + ", then SVI")
+    lines += ["", "differences of -log p(x), paired, with their standard error"]
+    return "\n".join(lines + [line for name in names for line in trial_tables.differences(found, name, others, "nll")])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from savi.experiments.figures import Claim, script
 from savi.experiments.oracle_runs import TEST, built, load
 from savi.experiments.parallel import cores, run_all
 from savi.experiments.sequences import K, estimate, known_model, refined, train
-from savi.experiments.tables import spread, verdict
+from savi.experiments.tables import verdict
+from savi.experiments.trial_tables import difference
 
 SEED, SPACING = 0, 0.2
 MEANS = np.round(np.arange(-3.5, 3.501, 0.05), 2)
@@ -141,8 +142,8 @@ OTHERS = ("vae", "svi", "vae-then-svi")
 
 
 def against(results, other):
-    """`spread` over the test sequences of SA-VAE's gap minus another method's."""
-    return spread(np.array(results["gaps"]["sa-vae"]) - results["gaps"][other])
+    """SA-VAE's gap minus another method's, a difference that is paired by test sequence."""
+    return difference(results["gaps"]["sa-vae"], results["gaps"][other])
 
 
 def distance(results, look):

@@ -29,6 +29,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from savi import plots
+from savi.experiments import trial_tables
 from savi.experiments.figures import Claim, script
 from savi.experiments.oracle_runs import (
     ABLATION,
@@ -43,7 +44,8 @@ from savi.experiments.oracle_runs import (
     tune,
 )  # fmt: skip
 from savi.experiments.parallel import cores, run_all
-from savi.experiments.tables import CERTAIN, spread, verdict
+from savi.experiments.tables import CERTAIN, verdict
+from savi.experiments.trial_tables import over_seeds, verdict_of, worst
 
 SECONDS = {"tanh": 40.0, "affine": 20.0, "learned": 16.0}  # of training, for each method and seed
 RUNS, SEEDS, ABLATION_SEEDS = pathlib.Path("runs") / "sa_table1", tuple(range(8)), (0, 1, 2)
@@ -80,7 +82,20 @@ ROWS = {
     **dict.fromkeys(("tanh", "affine"), ("VAE", "SVI", "VAE, then SVI", "VAE+SVI+KL", "SA-VAE", "iterative")),
     "learned": ("collapsed", "VAE", "SVI", "VAE, then SVI", "VAE+SVI", "VAE+SVI+KL", "SA-VAE"),
 }
-AGAINST = {"VAE, then SVI": "vae-then-svi"}  # names of looks
+TITLES = {
+    "tanh": "tanh oracle, its generator known", "affine": "affine oracle, its generator known",
+    "learned": "affine oracle, a learned generator",
+}  # fmt: skip
+THROUGH = "learning through the steps brings more than the steps alone (the table has no such row)"
+CLAIMS = [  # the claim, the part, a reading and the others that it is below
+    *((f"{claim}{where}", part, *below) for part, where in (("tanh", ""), ("affine", ": affine oracle")) for claim, *below in (
+        ("SA-VAE 20.13 is below VAE 21.77 and SVI 22.33 (true NLL 19.63)", "SA-VAE", ("VAE", "SVI")),
+        ("VAE 21.77 is below SVI 22.33", "VAE", ("SVI",)), (THROUGH, "SA-VAE", ("VAE, then SVI",)),
+    )),
+    ("SA-VAE 25.21 is below SVI 25.82 and VAE 27.06: learned generator", "learned", "SA-VAE", ("SVI", "VAE")),
+    ("SVI 25.82 is below VAE 27.06: learned generator", "learned", "SVI", ("VAE",)),
+    (f"{THROUGH}: learned generator", "learned", "SA-VAE", ("VAE, then SVI", "VAE+SVI")),
+]  # fmt: skip
 
 
 def values(results, part, reading, key="neg_elbo", view="seconds"):
@@ -97,10 +112,10 @@ def truths(results, part, key):
 
 
 def difference(results, part, reading, other, key="neg_elbo", view="seconds"):
-    """`spread` of reading minus other, paired by oracle."""
+    """(mean, standard error, n, in how many of n it is below zero) of reading minus other, paired by oracle."""
     a, b = (values(results, part, each, key, view) for each in (reading, other))
     n = min(len(a), len(b))  # an ablation has the first oracles alone
-    return spread(a[:n] - b[:n])
+    return trial_tables.difference(a[:n], b[:n])
 
 
 def told(mean, error, n, below):
@@ -108,50 +123,55 @@ def told(mean, error, n, below):
 
 
 def report(results):
-    lines = []
-    for part, names in ROWS.items():
-        shared, seconds = results["plans"][part]["shared"], results["seconds"][part]
-        nll, known = truths(results, part, "nll"), part != "learned"
-        least = values(results, part, "collapsed", "nll") if not known else truths(results, part, "best") - nll
-        extra = f"approximation gap {_words(least)}" if known else f"unigram {_words(truths(results, part, 'unigram'))}"
-        lines += [
-            f"{part}{' oracle, its generator known' if known else ' generator, affine oracle'}: {len(nll)} oracles, "
-            f"{seconds:g} processor seconds; the oracle's NLL {_words(nll)}, {extra}",
-            f"{'':<14}{f'-ELBO, {shared} epochs':>18}{'-ELBO':>15}{'gap' if known else 'NLL':>15}"
-            f"{'amortization' if known else '':>15}{'KL':>14}{'100 steps':>15}{'epochs':>7}{'seconds':>8}",
-        ]
-        for name in names:
-            loss, kl, many, epochs, cpu = (
-                values(results, part, name, key) for key in ("neg_elbo", "kl", "many", "epochs", "cpu")
-            )
-            own = loss - nll if known else values(results, part, name, "nll")
-            cells = (values(results, part, name, view="epochs"), loss, own, own - least if known else None, kl, many)
-            words = [f"{'' if cell is None or np.isnan(cell).any() else _words(cell):>15}" for cell in cells]
-            words[0], words[4] = words[0].rjust(18), words[4][1:]
-            lines.append(f"{name:<14}{''.join(words)}{epochs.mean():7.1f}{cpu.mean():8.1f}")
-        lines.append(f"  SA-VAE minus, -ELBO:  {f'{shared} epochs':<44}{'equal seconds':<44}100 test steps")
-        for name in [name for name in names if name not in ("SA-VAE", "collapsed")]:
-            ways = [{"view": "epochs"}, {}, *([{"key": "many"}] if name not in UNREFINED else [])]
-            cells = [told(*difference(results, part, "SA-VAE", name, **way)) for way in ways]
-            lines.append(f"  {name:<20}" + "".join(f"{cell:<44}" for cell in cells).rstrip())
-    for name in ("collapsed", "VAE", "SVI", "VAE, then SVI", "VAE+SVI", "VAE+SVI+KL"):
-        cells = [told(*difference(results, "learned", "SA-VAE", name, "nll", view)) for view in VIEWS]
-        lines.append(f"  NLL, minus {name:<14} {cells[0]:<44}{cells[1]}")
-    lines.append("SA-VAE minus SA-VAE with another Hessian product, tanh oracle, -ELBO (equal epochs; equal seconds)")
+    lines = [line for part in ROWS for line in _part(results, part)]
+    lines.append("SA-VAE minus SA-VAE with another Hessian product, tanh oracle, -ELBO")
     for name in ABLATION:
         cells = [told(*difference(results, "tanh", "SA-VAE", name, view=view)) for view in VIEWS]
-        lines.append(f"  {name:<22}{cells[0]:<44}{cells[1]}")
-    lines.append(
-        "chosen inner steps (step size of mu, of log_var, momentum, clip): in training; 20 test steps; 100 test steps"
-    )
-    for name, found in results["tuned"].items():
-        part, method = name.split("/")
-        for reading in READINGS.get(method, (method,)):
+        lines.append(f"  {name:<22}{cells[0]:<48}{cells[1]}")
+    lines.append("inner steps (step size of mu, of log_var, momentum, clip): in training; for 20 test steps; for 100")
+    for item, found in results["tuned"].items():
+        part, name = item.split("/")
+        for reading in READINGS.get(name, (name,)):
             steps = [found["training"] if found["curve"] else None]
             steps += [found[reading].get(view, {}).get("choice", {}).get("point") for view in ("seconds", "many")]
             if any(steps):
-                lines.append(f"  {part:<8}{reading:<14}" + "".join(f"{_step(step):<28}" for step in steps).rstrip())
-    return "\n".join(lines)
+                lines.append(f"  {part:<8}{reading:<14}" + "".join(f"{_step(step):<30}" for step in steps))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _part(results, part):
+    """Lines: each reading's numbers, then SA-VAE minus each of the others."""
+    known, nll = part != "learned", truths(results, part, "nll")
+    shared, seconds = results["plans"][part]["shared"], results["seconds"][part]
+    least = truths(results, part, "best" if known else "unigram") - (nll if known else 0)
+    yield (
+        f"{TITLES[part]}: {len(nll)} oracles, {seconds:g} processor seconds; the oracle's NLL {over_seeds(nll)}, "
+        f"{'approximation gap' if known else 'unigram'} {over_seeds(least)}"
+    )
+    yield (
+        f"{'':<14}{f'-ELBO, {shared} epochs':>18}{'-ELBO':>15}{'gap' if known else 'NLL':>15}{'KL':>14}{'100 steps':>15}"
+        f"{'epochs':>7}{'seconds':>8}{'   amortization' * known}"
+    )
+    for name in ROWS[part]:
+        loss, own = values(results, part, name), values(results, part, name, "gap" if known else "nll")
+        kl, many = values(results, part, name, "kl"), values(results, part, name, "many")
+        epochs, cpu = (values(results, part, name, key).mean() for key in ("epochs", "cpu"))
+        refined = "" if np.isnan(many).any() else over_seeds(many)
+        yield (
+            f"{name:<14}{over_seeds(values(results, part, name, view='epochs')):>18}{over_seeds(loss):>15}"
+            f"{over_seeds(own):>15}{over_seeds(kl):>14}{refined:>15}{epochs:7.1f}{cpu:8.1f}"
+            + known
+            * f"{over_seeds(own - least):>15}"
+        )
+    yield f"  SA-VAE minus, -ELBO:  {f'{shared} epochs':<48}{'equal seconds':<48}100 test steps"
+    for name in [name for name in ROWS[part] if name not in ("SA-VAE", "collapsed")]:
+        ways = [{"view": "epochs"}, {}, *([{"key": "many"}] if name not in UNREFINED else [])]
+        yield f"  {name:<20}" + "".join(
+            f"{told(*difference(results, part, 'SA-VAE', name, **way)):<48}" for way in ways
+        )
+    for name in [name for name in ROWS[part] if name != "SA-VAE" and not known]:
+        cells = [told(*difference(results, part, "SA-VAE", name, "nll", view)) for view in VIEWS]
+        yield f"  {f'NLL: {name}':<20}{cells[0]:<48}{cells[1]}"
 
 
 def _step(point):
@@ -161,50 +181,21 @@ def _step(point):
     return f"{point['step_size']:g}, {point['step_size'] * point['ratio']:g}, {point['momentum']:g}, {clip}"
 
 
-def _words(values):
-    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" if len(values) > 1 else f"{values.mean():.2f}"
-
-
-CLAIMS = {  # of the source or on what its table leaves open: (part, reading, the others that it is below, a refutation's name)
-    "SA-VAE 20.13 is below VAE 21.77 and SVI 22.33; the true NLL is 19.63": ("tanh", "SA-VAE", ("VAE", "SVI"), "refuted"),
-    "VAE 21.77 is below SVI 22.33": ("tanh", "VAE", ("SVI",), "refuted"),
-    "learning through the steps brings more than the steps alone (the table has no such row)": (
-        "tanh", "SA-VAE", ("VAE, then SVI",), "refuted",
-    ),
-    "learned generator: SA-VAE 25.21 is below SVI 25.82 and VAE 27.06": (
-        "learned", "SA-VAE", ("SVI", "VAE"), "not at this scale",
-    ),
-    "learned generator: SVI 25.82 is below VAE 27.06": ("learned", "SVI", ("VAE",), "not at this scale"),
-    "learned generator: learning through the steps brings more than the steps alone (the table has no such rows)": (
-        "learned", "SA-VAE", ("VAE, then SVI", "VAE+SVI"), "not at this scale",
-    ),
-}  # fmt: skip
-
-
 def claims(results):
     """[SA] Table 1 as rows of the claims page."""
-    rows = []
-    for claim, (part, name, others, otherwise) in CLAIMS.items():
-        found = {view: {o: difference(results, part, name, o, view=view) for o in others} for view in VIEWS}
-        shared, seconds = results["plans"][part]["shared"], results["seconds"][part]
-        scale = (
-            f"{len(results['seeds'])} {'affine' if part == 'learned' else part} oracles of the source's size; {seconds:g} "
-            f"processor seconds each, or {shared} epochs; inner steps tuned for every method"
-        )
-        words = {
-            view: "; ".join(f"{name} minus {o} {told(*d)}" for o, d in cells.items()) for view, cells in found.items()
-        }
-        verdicts = {view: {verdict(*d[:2]) for d in cells.values()} for view, cells in found.items()}
-        rows.append(Claim("[SA] Table 1", claim, scale, words["epochs"], words["seconds"], judge(verdicts, otherwise)))
-    return rows
+    return [_claim(results, *claim) for claim in CLAIMS]
 
 
-def judge(verdicts, otherwise):
-    """One of VERDICTS, from the verdicts at equal epochs and at equal seconds; `otherwise` where the others are better."""
-    if "worse" in verdicts["seconds"]:
-        return otherwise
-    clear = [found == {"better"} for found in verdicts.values()]
-    return "holds" if all(clear) else "weaker" if any(clear) else "not told apart"
+def _claim(results, claim, part, name, others):
+    found = {view: {other: difference(results, part, name, other, view=view) for other in others} for view in VIEWS}
+    cells = {view: "; ".join(f"{name} minus {o} {told(*d)}" for o, d in of.items()) for view, of in found.items()}
+    judged = [verdict_of(*(verdict(*found[view][o][:2]) for view in ("seconds", "epochs"))) for o in others]
+    shared, seconds = results["plans"][part]["shared"], results["seconds"][part]
+    scale = (
+        f"{len(results['seeds'])} oracles of the source's size; {seconds:g} processor seconds each, or {shared} epochs; inner "
+        "steps tuned for every method"
+    )
+    return Claim("[SA] Table 1", claim, scale, cells["epochs"], cells["seconds"], worst(judged))
 
 
 def draw(results):
@@ -218,7 +209,7 @@ def draw(results):
 
 
 def _look(name):
-    return plots.style(AGAINST.get(name, name.lower()))
+    return plots.style({"VAE, then SVI": "vae-then-svi"}.get(name, name.lower()))
 
 
 def _draw_methods(ax, results, part):
@@ -234,14 +225,8 @@ def _draw_methods(ax, results, part):
                 [i + shift] * len(above), above, look["marker"], color=look["color"], markersize=5, fillstyle=fill,
                 alpha=0.8,
             )  # fmt: skip
-        ax.annotate(
-            f"{above.mean():.2f}",
-            (i + 0.17, above.max()),
-            xytext=(0, 6),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-        )
+        at = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+        ax.annotate(f"{above.mean():.2f}", (i + 0.17, above.max()), **at)
     ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
     shared, seconds = results["plans"][part]["shared"], results["seconds"][part]
     title = f"{part} oracle" if known else "learned generator"
@@ -259,7 +244,7 @@ def _draw_methods(ax, results, part):
 
 
 def _draw_training(ax, results, part):
-    for name in ROWS[part]:
+    for name in ROWS[part][1:]:
         curves = np.array([curve for curve in values(results, part, name, "curve")], float)
         if curves.shape[1] > 1:
             ax.plot(curves[:, :, 1].mean(axis=0), curves[:, :, 3].mean(axis=0), **_look(name))
@@ -273,14 +258,8 @@ def _draw_refinement(ax, results, part):
         look, steps = _look(name), np.stack(values(results, part, name, "by_steps"))
         ax.plot(TEST_STEPS, (steps - nll[:, None]).mean(axis=0), **look)
         if name != "iterative":
-            ax.plot(
-                MANY,
-                (values(results, part, name, "many") - nll).mean(),
-                look["marker"],
-                color=look["color"],
-                markersize=9,
-                fillstyle="none",
-            )
+            end = (values(results, part, name, "many") - nll).mean()
+            ax.plot(MANY, end, look["marker"], color=look["color"], markersize=9, fillstyle="none")
     ax.set_xscale("symlog", linthresh=5)
     ax.set_xticks(TEST_STEPS, [str(k) for k in TEST_STEPS])
     ax.set_yscale("log")
@@ -298,21 +277,15 @@ def _draw_differences(ax, results):
     opponents = ("VAE, then SVI", "VAE+SVI+KL", "iterative")
     ways = {"equal epochs": {"view": "epochs"}, "equal seconds": {}, "100 test steps": {"key": "many"}}
     ticks = []
-    for i, (part, label, way) in enumerate(
-        (part, label, way) for part in ("tanh", "affine") for label, way in ways.items()
-    ):
+    shown = [(part, label, way) for part in ("tanh", "affine") for label, way in ways.items()]
+    for i, (part, label, way) in enumerate(shown):
         ticks.append(f"{part},\n{label}")
         for j, name in enumerate(opponents):
             if "key" in way and name in UNREFINED:
                 continue
             mean, error, *_ = difference(results, part, "SA-VAE", name, **way)
-            ax.errorbar(
-                i + 0.22 * (j - 1),
-                mean,
-                CERTAIN * error,
-                capsize=2,
-                **_look(name) | {"linestyle": "", "label": None if i else f"minus {name}"},
-            )
+            look = _look(name) | {"linestyle": "", "label": None if i else f"minus {name}"}
+            ax.errorbar(i + 0.22 * (j - 1), mean, CERTAIN * error, capsize=2, **look)
     ax.axhline(0, color="0.4", linewidth=1)
     ax.set_xticks(range(len(ticks)), ticks, fontsize=7, rotation=30)
     ax.set(ylabel="SA-VAE minus the other (nats)", title="paired by oracle, two standard errors")

@@ -20,17 +20,18 @@ from .models.gaussian import AnalyticKL, PointMass, SampledKL
 from .models.latent_gaussian import LatentGaussianModel
 from .models.likelihoods import Bernoulli, Gaussian
 from .models.sequence_decoders import LSTMDecoder
+from .nets.dropout import DropoutMLP
 from .nets.encoders import LSTMEncoder
 from .nets.highway import HighwayMLP
 from .nets.mlp import MLP
 
 __version__ = "0.1.0"
 __all__ = [
-    "MLP", "SAVAE", "SVI", "VAE", "VAESVI", "AnalyticKL", "AutogradModel", "Bernoulli", "Categorical", "FixedDecoder",
-    "Gaussian", "HighwayMLP", "InputError", "Iterative", "LSTMDecoder", "LSTMEncoder", "LatentGaussianModel",
+    "MLP", "SAVAE", "SVI", "VAE", "VAESVI", "AnalyticKL", "AutogradModel", "Bernoulli", "Categorical", "DropoutMLP",
+    "FixedDecoder", "Gaussian", "HighwayMLP", "InputError", "Iterative", "LSTMDecoder", "LSTMEncoder", "LatentGaussianModel",
     "MLPDecoder", "Multinomial", "PointMass", "Poisson", "SampledKL", "Task", "VariationalEM", "compare", "data",
     "divergences", "evaluate", "fit", "hvp", "iterative", "optimizers", "plots", "programs", "quadrature",
-    "reference", "synthetic", "testing",
+    "reference", "sweep", "synthetic", "testing",
 ]  # fmt: skip
 
 _LAZY = {  # what loads more than NumPy, or is seldom needed: the name, and the room it is, or the room:name it has there
@@ -46,6 +47,7 @@ _LAZY = {  # what loads more than NumPy, or is seldom needed: the name, and the 
     "programs": "inference.programs",
     "quadrature": "experiments.quadrature",
     "reference": "models.reference",
+    "sweep": "experiments.sweep:sweep",
     "synthetic": "data.synthetic",
     "testing": "testing",
 }

@@ -11,6 +11,7 @@ EPILOG = """examples:
   python -m savi compare --methods vae sa-vae --epochs 20 --seeds 0 1 2
   python -m savi compare --resume                    go on after Ctrl-C
   python -m savi compare --data my_task.py:task      on data of your own: task is a savi.Task
+  python -m savi sweep plan.toml                     many runs from a plan, on all cores or on a cluster
   python -m savi data list                           which data sets there are, and where their files lie
   python -m savi data fetch mnist                    fetch a data set from its publisher
   python -m savi lesson                              the lessons and their exercises
@@ -35,6 +36,7 @@ def parser():
     )
     commands = p.add_subparsers(dest="command", metavar="COMMAND")
     _add_compare(commands)
+    _add_sweep(commands)
     data = commands.add_parser("data", help="list the data sets, or fetch one")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="the data sets: what they are and whether their files are here")
@@ -72,7 +74,7 @@ def _add_check(commands):
 
 def _add_compare(commands):
     from .experiments.catalogue import TASKS
-    from .experiments.methods import METHODS, WORDS
+    from .experiments.methods import METHODS, STEP_SIZES, WORDS
     from .experiments.settings import add_flags
 
     c = commands.add_parser(
@@ -85,12 +87,54 @@ def _add_compare(commands):
     )
     first = next(iter(TASKS.values()))
     words = (f"{name}:{'+'.join(WORDS[name](first))}" for name in ("vae", "iterative", "em"))
+    steps = ", ".join(f"{name} {size:g}" for name, size in STEP_SIZES.items())
     tasks = (f"{task.name} ({task.about})" for task in TASKS.values())
-    add_flags(c, tasks=", ".join(tasks), methods=", ".join(METHODS), words="; ".join(words))
+    add_flags(c, tasks=", ".join(tasks), methods=", ".join(METHODS), words="; ".join(words), steps=steps)
     c.add_argument("--out", help="folder for the results (default: runs/compare, or the next free runs/compare-N)")
     c.add_argument("--resume", action="store_true", help="go on with the comparison in --out (default: the latest)")
     c.add_argument("--jobs", help="runs at a time, each in a process of its own (default: the cores)", type=int)
     c.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def _add_sweep(commands):
+    from .experiments.sweep import LIMIT
+
+    s = commands.add_parser(
+        "sweep",
+        help="work out a plan of many runs, here or on a cluster",
+        description="Work out a grid of settings that a TOML file describes: every value is checked and the plan shown before "
+        "the first run begins. A finished run is kept; Ctrl-C stops, --resume goes on.",
+        formatter_class=Defaults,
+    )
+    s.add_argument(
+        "plan", metavar="FILE.toml", help="the plan: [settings] that all runs share, [grid] lists to be crossed"
+    )
+    s.add_argument("--on", metavar="WHERE", default="local", help="local, dask://HOST:PORT, or mpi")
+    s.add_argument("--out", help="folder for the results (default: runs/ and the plan's name)")
+    s.add_argument("--resume", action="store_true", help="go on with the sweep in --out")
+    s.add_argument("--jobs", help="runs at a time on this machine (default: the cores)", type=int)
+    s.add_argument("--dry-run", action="store_true", help="check and show the plan, and begin nothing")
+    s.add_argument("--limit", help="the largest number of runs", type=int, default=LIMIT)
+    s.add_argument("--retries", help="how often a run begins again whose worker died", type=int, default=2)
+
+
+def run_sweep(options):
+    """Exit code: 0, or 130 after Ctrl-C, when what is done has been saved."""
+    from .experiments.executors import cores
+    from .experiments.sweep import read, show, sweep
+
+    plan = read(options.plan, options.limit)
+    print(show(plan, options.jobs or cores()))
+    if options.dry_run:
+        return 0
+    out = options.out or os.path.join("runs", os.path.splitext(os.path.basename(options.plan))[0])
+    try:
+        sweep(plan, out, options.on, options.jobs, options.resume, options.retries)
+    except KeyboardInterrupt:
+        print(f"\nstopped; what has ended is in {out}. The same command with --resume goes on.", file=sys.stderr)
+        return 130
+    print(f"\nwritten to {out}")
+    return 0
 
 
 def run_compare(options):
@@ -164,7 +208,13 @@ def main(arguments=None):
         parser().print_help(sys.stderr)
         sys.exit(2)
     try:
-        commands = {"compare": run_compare, "data": run_data, "lesson": run_lesson, "check": run_check}
+        commands = {
+            "compare": run_compare,
+            "sweep": run_sweep,
+            "data": run_data,
+            "lesson": run_lesson,
+            "check": run_check,
+        }
         return commands[options.command](options)
     except InputError as error:
         print(f"savi: {error}", file=sys.stderr)

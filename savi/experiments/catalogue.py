@@ -94,7 +94,7 @@ def find(task):
     if not path.endswith(".py"):
         names = ", ".join(TASKS)
         raise InputError(f"--data is {task!r}; expected one of {names}, or FILE.py:NAME, a savi.Task of your own")
-    found = vars(_run(path)).get(name)
+    found = vars(module(path)).get(name)
     if found is None:
         raise InputError(f"{path} defines no {name!r}; expected a savi.Task of that name")
     if not isinstance(found, Task):
@@ -102,21 +102,21 @@ def find(task):
     return found
 
 
-def _run(path):
+def module(path):
     """The module that the Python file at `path` makes; what lies beside the file can be imported."""
-    module = types.ModuleType(os.path.splitext(os.path.basename(path))[0])
-    module.__file__ = os.path.abspath(path)
-    folder = os.path.dirname(module.__file__)
+    made = types.ModuleType(os.path.splitext(os.path.basename(path))[0])
+    made.__file__ = os.path.abspath(path)
+    folder = os.path.dirname(made.__file__)
     if folder not in sys.path:
         sys.path.append(folder)
     try:
         with open(path, "rb") as file:
-            exec(compile(file.read(), path, "exec"), vars(module))
+            exec(compile(file.read(), path, "exec"), vars(made))
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; expected a file with a savi.Task") from error
+        raise InputError(f"cannot read {path}: {error.strerror or error}; expected a file that can be run") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (Exception, SystemExit) as error:
         words = " ".join(str(error).split())
-        raise InputError(f"{path} raises {type(error).__name__}: {words}; expected a file with a savi.Task") from error
-    return module
+        raise InputError(f"{path} raises {type(error).__name__}: {words}; expected a file that can be run") from error
+    return made

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine.files import InputError, replacing
+from ..engine.files import InputError, digest, replacing
 
 PARAMETERS = ("theta", "phi", "best_theta", "best_phi")
 OPTIMIZERS = ("theta_state", "phi_state")
@@ -39,10 +39,8 @@ def save(out, state, cost, settings):
         arrays |= {f"{name}_{i}": np.asarray(part) for i, part in enumerate(getattr(state, name))}
     rest = {name: getattr(state, name) for name in ("epoch", "step", "loss", "judged", "history")}
     meta = json.dumps({"settings": settings, "state": rest})
-    with replacing(os.path.join(out, "best.npz")) as file:
-        np.savez(file, theta=state.best_theta, phi=state.best_phi)
-    with replacing(os.path.join(out, "last.npz")) as file:
-        np.savez(file, **arrays, cost=np.reshape(cost, (-1, 2)), meta=np.array(meta))
+    _write(os.path.join(out, "best.npz"), {"theta": state.best_theta, "phi": state.best_phi})
+    _write(os.path.join(out, "last.npz"), arrays | {"cost": np.reshape(cost, (-1, 2)), "meta": np.array(meta)})
 
 
 def load(path, fresh, settings):
@@ -51,8 +49,7 @@ def load(path, fresh, settings):
     Raises InputError when it is damaged or was made with other settings.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+        arrays = _read(path)
         meta = json.loads(str(arrays["meta"]))
         states = {name: tuple(arrays[f"{name}_{i}"] for i in range(len(getattr(fresh, name)))) for name in OPTIMIZERS}
         rest = meta["state"] | {"history": tuple(meta["state"]["history"])}
@@ -73,10 +70,29 @@ def load(path, fresh, settings):
 def load_checkpoint(path):
     """(theta, phi) of a last.npz or best.npz. Raises InputError when the file is missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return file["theta"], file["phi"]
+        arrays = _read(path)
+        return arrays["theta"], arrays["phi"]
     except Exception as error:
         raise InputError(f"cannot read {path}: not a whole savi checkpoint ({error})") from error
+
+
+def _write(path, arrays):
+    """The arrays as a file, with a digest of them."""
+    with replacing(path) as file:
+        np.savez(file, **arrays, digest=np.array(_digest(arrays)))
+
+
+def _read(path):
+    """{name: array} of a file that `_write` made; ValueError where they are not what was written."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+    if str(arrays.pop("digest")) != _digest(arrays):
+        raise ValueError("its digest is another")
+    return arrays
+
+
+def _digest(arrays):
+    return digest(*(array for name, array in sorted(arrays.items())))
 
 
 def write_json(path, value):

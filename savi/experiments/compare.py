@@ -2,30 +2,27 @@
 
 `compare` gives each method the same budget (budget.py), trains it for each seed (checkpoints in OUT/METHOD-seedN/), measures
 it on the test examples, and writes OUT/results.json, results.csv, compare.png and the picture of the task, where it has
-one. Every run has one thread, and as many run at a time as there are cores. A finished run is kept in its folder, so a job
-that was stopped goes on where it was. What depends on the kind of data is the task's (tasks.py), what depends on a method's
-name is in methods.py.
+one. Every run (runs.py) has one thread, and as many run at a time as there are cores. A finished run is kept in its folder
+(conduct.py), so a job that was stopped goes on where it was. What depends on the kind of data is the task's (tasks.py), what
+depends on a method's name is in methods.py.
 """
 
-import functools
 import glob
 import json
 import os
 
 import numpy as np
 
-from ..engine.files import InputError, expect, reading, replacing, running
-from .budget import costs, epochs_of, judged_at
+from ..engine.files import InputError, digest, expect, keep, kept, owned, replacing, running
+from . import runs
+from .budget import epochs_of, judged_at
 from .catalogue import find
-from .evaluation import along, evaluate, infer
+from .conduct import Clock, conduct, failures, tidy
+from .executors import Local, cores
 from .methods import build
-from .parallel import cores, run_all
+from .parallel import run_all
 from .settings import settings_of
-from .tables import csv, differences, table
-from .training import fit
-
-REFINEMENT = (0, 1, 2, 5, 10, 20, 40)  # numbers of test-time steps in the right-hand picture
-SHOWN = 8  # examples in the task's own picture
+from .tables import csv, differences, table, tuned
 
 
 def compare(task, out, resume=False, progress=None, say=print, jobs=None, **changes):
@@ -35,149 +32,115 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
     defaults. resume: keep what `out` already holds of the same comparison. progress: as in `fit`. say(text) tells how it goes.
     jobs: how many runs at a time, each in a process of its own; None for as many as there are cores, or where `task` is a Task
     itself for this process alone, as a task goes to another process by its name.
-    Raises InputError on bad settings, and when `out` holds results and resume is not set.
+    Raises InputError on bad settings, when `out` holds results and resume is not set, and after all else when a run failed.
     """
     named, task = task, find(task)
     settings = settings_of(task, changes)
-    _check(task, settings, out, resume)
-    loaded = examples, x_test = _examples(task, settings)
-    results = {"settings": settings.describe(), "data": examples.name, "rows": [], "curves": []}
-    _write(os.path.join(out, "settings.json"), json.dumps(results["settings"], indent=2))
-    runs = [(seed, name) for seed in settings.seeds for name in settings.methods]
+    for name in settings.methods:
+        build(name, task, settings)
     jobs = jobs if jobs is not None else cores() if isinstance(named, str) else 1
-    here = jobs == 1 or len(runs) == 1
-    shared = (task, loaded) if here else (named, None)
-    results["epochs"] = epochs = _plan(shared, 1 if here else jobs, examples, settings, out, resume)
-    results["baseline"] = _baseline(task, examples, x_test, settings)
-    amount = f"{settings.budget[1]:g} {'processor seconds' if settings.budget[0] == 'seconds' else 'epochs'} a method"
-    say(f"{examples.name}: {len(examples.train)} for training, {len(x_test)} for testing, {amount}")
-    width, at = max(12, *map(len, settings.methods)), judged_at(epochs)
-    shared = *shared, progress if here else False, settings, out, resume
-    items = [(name, seed, epochs[name], at[name], *shared) for seed, name in runs]
-    for (seed, name), (row, curve) in zip(runs, run_all(_run, items, jobs)):
-        results["rows"].append(row)
-        results["curves"].append(curve)
-        say(
-            f"  {name:<{width}} seed {seed}   -ELBO {row['neg_elbo']:8.2f}   {row['epochs']:6.1f} epochs, {row['cpu']:5.1f} s"
+    expect("--jobs", jobs, jobs >= 1 and jobs % 1 == 0, "a whole number >= 1")
+    pairs = {
+        f"{name.replace(':', '-')}-seed{seed}": (name, seed) for seed in settings.seeds for name in settings.methods
+    }
+    jobs = min(jobs, len(pairs))
+    shared = named if jobs > 1 else task, settings
+    with owned(out):
+        examples, x_test = runs.load(shared[0], settings, fresh=True)
+        _begin(settings, examples, out, resume)
+        results = {"settings": settings.describe(), "data": examples.name, "rows": [], "curves": []}
+        results["epochs"] = epochs = _plan(shared, jobs, examples, out, resume)
+        results["tuning"] = tuning = _tuning(shared, jobs, epochs, out, resume)
+        results["baseline"] = runs.baseline(*shared)
+        amount = (
+            f"{settings.budget[1]:g} {'processor seconds' if settings.budget[0] == 'seconds' else 'epochs'} a method"
         )
-        _write(os.path.join(out, "results.json"), json.dumps(results))
-    _save(results, task, out)
-    say("\n" + table(results, task.measures) + "\n\n" + differences(results))
+        say(f"{examples.name}: {len(examples.train)} for training, {len(x_test)} for testing, {amount}")
+        at, inner = judged_at(epochs), {name: found["choice"] for name, found in tuning.items()}
+        items = {
+            run: (name, seed, epochs[name], at[name], inner.get(name, {}), *shared, os.path.join(out, run), resume)
+            + (progress if jobs == 1 else False,)
+            for run, (name, seed) in pairs.items()
+        }
+        _collect(results, items, out, Local(jobs) if jobs > 1 else None, resume, say)
+        _save(results, task, out)
+    say("\n" + table(results, task.measures) + "\n\n" + differences(results) + "\n\n" + tuned(results))
     return results
 
 
-def _examples(task, settings):
-    """(the Dataset, test examples): those that the settings ask for."""
-    examples = task.dataset()
-    if settings.train_examples is not None:
-        examples = examples._replace(train=examples.train[: settings.train_examples])
-    return examples, _test_set(examples, settings)
+def _collect(results, items, out, engine, resume, say):
+    """The rows and curves of all runs, in their order, into `results` and results.json as they end.
+
+    Raises InputError when all others have ended, where one failed.
+    """
+    found, errors, clock = {}, {}, Clock(len(items), say)
+    width = max(12, *(len(name) for name, *_ in items.values()))
+    for run, value, error, new in conduct(runs.run, items, out, engine, resume, say):
+        name, seed = items[run][:2]
+        if error is not None:
+            errors[run] = error
+            clock.tell(f"{name:<{width}} seed {seed}   failed: {error}")
+            continue
+        found[run], row = value, value["row"]
+        clock.tell(
+            f"{name:<{width}} seed {seed}   -ELBO {row['neg_elbo']:8.2f}   {row['epochs']:6.1f} epochs, {row['cpu']:5.1f} s",
+            new,
+        )
+        for part in ("row", "curve"):
+            results[part + "s"] = [found[other][part] for other in items if other in found]
+        _write(os.path.join(out, "results.json"), json.dumps(results))
+    if error := failures(errors, len(items), out):
+        raise error
 
 
-def _plan(shared, jobs, examples, settings, out, resume):
-    """{method: epochs}, from OUT/plan.json where a comparison goes on; there more methods may be added."""
-    path, plan = os.path.join(out, "plan.json"), {}
-    if resume and os.path.exists(path):
-        with reading(path, "the plan that this comparison began with"), open(path) as file:
-            plan = {name: float(number) for name, number in json.load(file).items()}
+def _begin(settings, examples, out, resume):
+    """Write OUT/settings.json. InputError where `out` holds another comparison, or one of other data."""
+    path = os.path.join(out, "settings.json")
+    described = settings.describe() | {"digest of the data": digest(examples.train, examples.valid, examples.test)}
+    if os.path.exists(path) or glob.glob(os.path.join(glob.escape(out), "*-seed*")):
+        if not resume:
+            raise InputError(f"{out} already holds a comparison; add --resume to go on with it, or name another --out")
+        old = kept(path)
+        for name, value in described.items():
+            if name not in ("methods", "seeds") and old.get(name) != value:  # more methods or seeds may be added
+                raise InputError(f"cannot resume: {path} has {name} = {old.get(name)}, this run {value}")
+    tidy(out)
+    keep(path, described)
+
+
+def _kept(path, resume):
+    """{method: what was kept for it} in a file of a comparison that goes on; there more methods may be added."""
+    return kept(path) if resume and os.path.exists(path) else {}
+
+
+def _plan(shared, jobs, examples, out, resume):
+    """{method: epochs}, from OUT/plan.json where a comparison goes on."""
+    _, settings = shared
+    path = os.path.join(out, "plan.json")
+    plan = _kept(path, resume)
     missing = [name for name in settings.methods if name not in plan]
     if settings.budget[0] == "epochs":
         plan |= dict.fromkeys(missing, settings.budget[1])
     elif missing:  # as many measure at a time as will run: they share the machine's memory
-        found = list(run_all(_costs, [(missing, *shared, settings)] * jobs, jobs))
+        found = list(run_all(runs.seconds, [(missing, *shared)] * jobs, jobs))
         plan |= epochs_of({name: np.mean([cost[name] for cost in found]) for name in missing}, examples, settings)
-    _write(path, json.dumps(plan, indent=2))
+    keep(path, plan)
     return {name: plan[name] for name in settings.methods}
 
 
-def _costs(names, task, loaded, settings):
-    """{method: processor seconds of a training step} in this process."""
-    examples, _ = loaded or _examples_of(task, settings)
-    return costs({name: build(name, find(task), settings) for name in names}, examples, settings)
-
-
-def _baseline(task, examples, x_test, settings):
-    """{"method": what it is called, "nll": its -log p(x)} of the best model without latents, or None."""
-    found = task.model(settings).baseline(examples.train, x_test)
-    return found and {"method": found[0], "nll": -float(found[1].mean())}
-
-
-def _check(task, settings, out, resume):
-    """InputError where a method cannot be built, or `out` does not fit."""
-    for name in settings.methods:
-        build(name, task, settings)
-    path = os.path.join(out, "settings.json")
-    if not (os.path.exists(path) and glob.glob(os.path.join(glob.escape(out), "*-seed*"))):
-        return  # nothing has been trained here
-    if not resume:
-        raise InputError(f"{out} already holds a comparison; add --resume to go on with it, or name another --out")
-    with open(path) as file:
-        try:
-            old = json.load(file)
-        except ValueError as error:
-            raise InputError(f"cannot resume from {path}: it is not JSON ({error})") from error
-    for name, value in settings.describe().items():
-        if name not in ("methods", "seeds") and old.get(name) != value:  # more methods or seeds may be added
-            raise InputError(f"cannot resume: {path} has {name} = {old.get(name)}, this run {value}")
-
-
-def _test_set(examples, settings):
-    """The first test examples in a fixed random order, prepared once: the same for every method and seed."""
-    rng = np.random.default_rng(0)
-    test = np.asarray(examples.test)
-    x = test[rng.permutation(len(test))[: settings.test_examples]]
-    with running(f"prepare(x, rng) of the data {examples.name!r}"):
-        prepared = examples.prepare(x, rng).astype(settings.dtype)
-    expect(
-        "what prepare(x, rng) gives", f"{len(prepared)} examples", len(prepared) == len(x), f"{len(x)}, as many as x"
-    )
-    return prepared
-
-
-@functools.lru_cache(maxsize=1)
-def _examples_of(named, settings):
-    """`_examples`, once in each process that works on several runs."""
-    return _examples(find(named), settings)
-
-
-def _run(name, seed, epochs, judge_at, task, loaded, progress, settings, out, resume):
-    """One method and seed: (row of the table, curves of the picture), taken from the run's folder when it is there."""
-    folder = os.path.join(out, f"{name.replace(':', '-')}-seed{seed}")
-    finished = os.path.join(folder, "result.json")
-    if resume and os.path.exists(finished):
-        with open(finished) as file:
-            return tuple(json.load(file).values())
-    examples, x_test = loaded or _examples_of(task, settings)
-    task = find(task)
-    model, method = build(name, task, settings)
-    result = fit(
-        model, method, examples, epochs, seed, out=folder, resume=resume, progress=progress, batch=settings.batch,
-        learning_rate=settings.learning_rate, warmup_epochs=settings.warmup_epochs, dtype=settings.dtype,
-        monitor={"test": examples.test[: len(x_test)]}, judge_at=judge_at,
-    )  # fmt: skip
-    trained = model, method, result.theta, result.phi
-    samples = {"iw_samples": settings.iw_samples, "gap_examples": settings.gap_examples}
-    summary = evaluate(*trained, x_test, _rng(seed, 1), **samples, measures=task.measures)
-    row = {"method": name, "seed": seed, **summary, "ms_per_step": result.ms_per_step}
-    cost = {key: result.history[-1][key] for key in ("seconds", "cpu", "passes")}
-    row |= {"epochs": epochs, "train_seconds": cost.pop("seconds"), **cost}
-    curve = {"method": name, "seed": seed, "history": result.history}
-    curve["refinement"] = _refinement(*trained, x_test[:200], _rng(seed, 2))
-    if task.show:
-        x = x_test[:SHOWN]
-        curve[task.picture] = task.shown(model, result.theta, infer(*trained, x, _rng(seed, 3)), x)
-    _write(finished, json.dumps({"row": row, "curve": curve}))
-    return row, curve
-
-
-def _rng(seed, stream):
-    return np.random.default_rng([seed, stream])
-
-
-def _refinement(model, method, theta, phi, x, rng):
-    """[steps, -ELBO] for each number of test-time steps, SVI's or the method's own."""
-    lams = (infer(model, method, theta, phi, x, rng, steps) for steps in REFINEMENT)
-    return [[steps, loss] for steps, loss in zip(REFINEMENT, along(model, theta, lams, x, rng))]
+def _tuning(shared, jobs, epochs, out, resume):
+    """{method: {"choice": its inner step in training, "curve": the search}} of those that are tuned, from OUT/tuning.json."""
+    _, settings = shared
+    path = os.path.join(out, "tuning.json")
+    if settings.tune != "all":
+        return {}
+    found = _kept(path, resume)
+    items = [(name, epochs[name] / 2, *shared) for name in settings.methods if name not in found]
+    for (name, *_), tuning in zip(items, run_all(runs.tune, items, jobs)):
+        if tuning:
+            found[name] = tuning
+            keep(path, found)
+    return found
 
 
 def _save(results, task, out):

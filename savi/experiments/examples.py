@@ -1,9 +1,11 @@
 """The examples of one training run: checked once, and given out as the model sees them."""
 
+import functools
+
 import numpy as np
 
 from ..data.dataset import as_dataset, binarize, unchanged
-from ..engine.files import InputError
+from ..engine.files import InputError, digest
 
 
 class Examples:
@@ -38,4 +40,14 @@ class Examples:
     def describe(self):
         """{name: JSON value} of what a checkpoint must share with the run that goes on from it."""
         prepare = None if self.prepare is unchanged else repr(self.prepare)
-        return {"examples": len(self.train), "binarize": self.binarized, "prepare": prepare, "dtype": self.dtype.name}
+        described = {
+            "examples": len(self.train),
+            "binarize": self.binarized,
+            "prepare": prepare,
+            "dtype": self.dtype.name,
+        }
+        return described | {"digest of the data": self._digest}
+
+    @functools.cached_property
+    def _digest(self):
+        return digest(self.train, *self.judges.values())

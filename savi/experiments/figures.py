@@ -1,4 +1,4 @@
-"""What the scripts of figures/ and lessons/ share: their main program, claims, runs that are kept, the models of [LI]."""
+"""What the scripts of figures/ and lessons/ share: their main program, claims, the models of [LI]."""
 
 import argparse
 import inspect
@@ -65,16 +65,6 @@ class Claim(NamedTuple):
 
 
 VERDICTS = ("holds", "weaker", "not told apart", "not at this scale", "refuted")
-
-
-def kept(path, run):
-    """The JSON value in the file at `path`; where there is none, what run() returns is written there first."""
-    if not os.path.exists(path):
-        value = json.dumps(run())
-        with replacing(path) as file:
-            file.write(value.encode())
-    with open(path) as file:
-        return json.load(file)
 
 
 def lesson():

@@ -8,13 +8,26 @@ from ..inference.semi_amortized import SAVAE, VAESVI
 from ..inference.svi import SVI, VariationalEM
 from .catalogue import TASKS
 
+STEP_SIZES = {  # of the SVI steps: what `compare --tune all` chose for the default job, in figures/compare_tuning.json
+    "vae": 0.05,
+    "vae-then-svi": 0.05,
+    "svi": 0.2,
+    "vae+svi": 0.2,
+    "vae+svi+kl": 0.1,
+    "sa-vae": 0.02,
+    "em": 0.05,
+}
 METHODS = {  # name: a function of the model, the task, the settings and the words behind a colon
-    "vae": lambda model, task, s, words: VAE(_encoder(model, task, s, words), 0, *_inner(s)),
-    "vae-then-svi": lambda model, task, s, words: VAE(_encoder(model, task, s, words), s.steps, *_inner(s)),
-    "svi": lambda model, task, s, words: SVI(s.steps, *_inner(s)),
-    "vae+svi": lambda model, task, s, words: VAESVI(_encoder(model, task, s, words), s.steps, *_inner(s)),
-    "vae+svi+kl": lambda model, task, s, words: VAESVI(_encoder(model, task, s, words), s.steps, *_inner(s), kl=True),
-    "sa-vae": lambda model, task, s, words: SAVAE(_encoder(model, task, s, words), s.steps, *_inner(s)),
+    "vae": lambda model, task, s, words: VAE(_encoder(model, task, s, words), 0, *_inner(s, "vae")),
+    "vae-then-svi": lambda model, task, s, words: VAE(
+        _encoder(model, task, s, words), s.steps, *_inner(s, "vae-then-svi")
+    ),
+    "svi": lambda model, task, s, words: SVI(s.steps, *_inner(s, "svi")),
+    "vae+svi": lambda model, task, s, words: VAESVI(_encoder(model, task, s, words), s.steps, *_inner(s, "vae+svi")),
+    "vae+svi+kl": lambda model, task, s, words: VAESVI(
+        _encoder(model, task, s, words), s.steps, *_inner(s, "vae+svi+kl"), kl=True
+    ),
+    "sa-vae": lambda model, task, s, words: SAVAE(_encoder(model, task, s, words), s.steps, *_inner(s, "sa-vae")),
     "iterative": lambda model, task, s, words: _iterative(model, task, s, words),
     "em": lambda model, task, s, words: _em(s, words),
 }
@@ -33,8 +46,12 @@ WORDS = {  # what may stand behind a colon with a task, joined by "+"
 }
 
 
-def _inner(s):
-    return s.step_size, s.momentum, s.inner_clip, s.samples
+def _step_size(s, name):
+    return STEP_SIZES[name] if s.step_size is None else s.step_size
+
+
+def _inner(s, name):
+    return _step_size(s, name), s.momentum, s.inner_clip, s.samples
 
 
 def _encoder(model, task, s, words):
@@ -59,7 +76,7 @@ def _iterative(model, task, s, words):
 
 def _em(s, words):
     expect("method", f"em:{'+'.join(words)}", len(words) <= 1, "one optimizer behind the colon")
-    return VariationalEM(OPTIMIZERS[words[0] if words else "adam"](s.step_size), s.steps, s.samples)
+    return VariationalEM(OPTIMIZERS[words[0] if words else "adam"](_step_size(s, "em")), s.steps, s.samples)
 
 
 def build(name, task, settings):

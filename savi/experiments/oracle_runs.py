@@ -21,9 +21,9 @@ from ..inference.svi import SVI
 from ..models.latent_gaussian import LatentGaussianModel, Product
 from ..models.sequence_decoders import LSTMDecoder
 from . import budget, quadrature
-from .figures import kept
 from .sequences import FIT, STARTS, VALID, K, best_inner, bound, estimate, inner, known_model, sequence_encoder, train
 from .training import NonFiniteLoss
+from .trials import kept
 
 TUNING_SEED, TRIAL = 100, 0.2  # of the oracle for tuning; the part of a run's epochs that a trial of training has
 POINTS, TEST, MANY = 8, 200, 100  # judged epochs of a run, test sequences, many test steps

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..engine.files import InputError, expect
 
-DTYPES = ("float32", "float64")
+DTYPES, TUNED = ("float32", "float64"), ("test", "all", "none")
 
 
 def _setting(default, help, **flag):
@@ -34,7 +34,7 @@ class Settings:
         metavar="METHOD",
     )
     budget: tuple = _setting(
-        ("seconds", 5.0),
+        ("seconds", 4.0),
         "what each method may use: processor seconds of its own training steps (seconds N), or passes over the training "
         "examples (epochs N)",
         nargs=2,
@@ -43,10 +43,18 @@ class Settings:
     epochs: float | None = _setting(None, "short for --budget epochs EPOCHS", type=float)
     steps: int = _setting(10, "K, SVI steps per example in training and testing", type=int)
     iterations: int = _setting(5, "T, iterations of an iterative inference model in training and testing", type=int)
-    step_size: float = _setting(0.05, "alpha, step size of the SVI steps, per example", type=float)
+    step_size: float | None = _setting(
+        None, "alpha, step size of the SVI steps, per example (default: the method's own: {steps})", type=float
+    )
     momentum: float = _setting(0.5, "gamma, momentum of the SVI steps", type=float)
     inner_clip: float | None = _setting(
         5.0, "largest norm of an example's gradient inside the SVI steps; 0 for none", type=float
+    )
+    tune: str = _setting(
+        "test",
+        "whose inner step (step size, momentum, clip) is chosen for each method on validation examples: that of its test "
+        "time (test), that of its training too (all), or none",
+        choices=TUNED,
     )
     samples: int = _setting(1, "S, noise samples in each evaluation of the loss", type=int)
     latent: int = _setting(32, "D, latent dimensions", type=int)
@@ -56,13 +64,14 @@ class Settings:
     activation: str = _setting("tanh", "tanh, elu, softplus or identity")
     batch: int = _setting(100, "examples per training step", type=int)
     learning_rate: float = _setting(2e-3, "Adam's step size for theta and phi", type=float)
+    phi_decay: float = _setting(0.0, "weight decay of phi, decoupled from Adam as in AdamW", type=float)
     warmup_epochs: float = _setting(0, "epochs over which the weight of the KL term rises from 0.1 to 1", type=float)
     dtype: str = _setting("float32", "precision of all numbers", choices=DTYPES)
     seeds: tuple = _setting((0, 1, 2), "one training run per method and seed", type=int, nargs="+", metavar="SEED")
     train_examples: int | None = _setting(1000, "use only so many training examples, or all", type=_number_or_all)
-    test_examples: int = _setting(500, "how many test examples to measure on", type=int)
+    test_examples: int = _setting(300, "how many test examples to measure on", type=int)
     iw_samples: int = _setting(200, "samples of the importance-weighted estimate of -log p(x)", type=int)
-    gap_examples: int = _setting(40, "how many test examples the amortization gap is measured on", type=int)
+    gap_examples: int = _setting(30, "how many test examples the amortization gap is measured on", type=int)
 
     def __post_init__(self):
         for name in ("methods", "hidden", "seeds", "budget"):
@@ -86,6 +95,7 @@ class Settings:
         whole = all(seed >= 0 and seed % 1 == 0 for seed in self.seeds)
         expect("--seeds", list(self.seeds), whole, "whole numbers >= 0")
         expect("--dtype", repr(self.dtype), self.dtype in DTYPES, " or ".join(DTYPES))
+        expect("--tune", repr(self.tune), self.tune in TUNED, ", ".join(TUNED))
 
     def describe(self):
         """{name: JSON value}, tuples as lists: what is written beside the results."""

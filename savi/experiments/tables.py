@@ -33,8 +33,11 @@ def columns(results, measures=()):
 
 
 def equal_epochs(results):
-    """The whole number of epochs that every method was given, or 0; of a budget in epochs there is no such column."""
-    return int(min(results["epochs"].values())) if results["settings"]["budget"][0] == "seconds" else 0
+    """The last whole number of epochs at which every run was judged, or 0; of a budget in epochs there is no such column."""
+    if results["settings"]["budget"][0] != "seconds":
+        return 0
+    judged = [{row["epoch"] for row in curve["history"] if row["epoch"] % 1 == 0} for curve in results["curves"]]
+    return int(max(set.intersection(*judged), default=0)) if judged else 0
 
 
 def values(results, name, key):
@@ -75,15 +78,11 @@ def cells(results, measures=()):
 
 
 def paired(results, name, other, key="neg_elbo"):
-    """`spread` of name minus other, paired by seed."""
-    return spread(values(results, name, key) - values(results, other, key))
-
-
-def spread(d):
-    """(mean, standard error, n, in how many of n it is below zero) of paired differences d (n,), one for each seed.
+    """(mean, standard error, n, in how many of n it is below zero) of name minus other, paired by seed.
 
     The standard error is NaN for one seed.
     """
+    d = values(results, name, key) - values(results, other, key)
     error = d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.nan
     return float(d.mean()), float(error), len(d), int((d < 0).sum())
 
@@ -105,9 +104,28 @@ def differences(results, key="neg_elbo", against=None):
         if not others or others[0] == name:
             continue
         mean, error, n, below = paired(results, name, others[0], key)
-        words = f"± {error:.2f} (standard error; lower in {below} of {n})" if n > 1 else "(one seed)"
-        lines.append(f"{name} minus {others[0]}: {mean:+.2f} {words}: {verdict(mean, error)}")
+        spread = f"± {error:.2f} (standard error; lower in {below} of {n})" if n > 1 else "(one seed)"
+        lines.append(f"{name} minus {others[0]}: {mean:+.2f} {spread}: {verdict(mean, error)}")
     return "\n".join(lines)
+
+
+def tuned(results):
+    """What was tuned: a line for each method with an inner step, its values in training and at test time."""
+    chosen, settings = results.get("tuning", {}), results["settings"]
+    train = "chosen on validation examples" if chosen else "as set, not tuned"
+    test = "as in training" if settings["tune"] == "none" else "chosen on validation examples, for each seed"
+    lines = [f"inner steps (step size, momentum, clip): in training {train}; at test time {test}"]
+    for name in settings["methods"]:
+        inner = [curve["inner"] for curve in results["curves"] if curve["method"] == name]
+        if inner and inner[0]["test"]:
+            trained = "" if name.startswith("vae-then") else f"in training {_point(inner[0]['train'])}; "
+            tests = " | ".join(dict.fromkeys(_point(i["test"]) for i in inner))
+            lines.append(f"  {name}: {trained}at test time {tests}")
+    return "\n".join(lines + ["learning rate, nets and everything else: the same for all, not tuned"])
+
+
+def _point(inner):
+    return ", ".join("none" if value is None else f"{value:g}" for value in inner.values())
 
 
 def table(results, measures=()):

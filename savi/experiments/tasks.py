@@ -13,6 +13,7 @@ from ..data.dataset import Dataset
 from ..engine.files import InputError, expect, running
 from ..inference.iterative import ENCODINGS
 from ..models.latent_gaussian import LatentGaussianModel
+from ..nets.dropout import DropoutMLP
 from ..nets.highway import HighwayMLP
 from ..nets.mlp import MLP
 from .evaluation import bits_per_dim, perplexity
@@ -132,7 +133,7 @@ class Task:
         with running(f"the encoder {word!r} of task {self.name!r}"):
             encoder = self.encoders[word](settings, outputs)
         try:
-            found, _ = encoder.outputs, encoder.size
+            found, _, _ = encoder.outputs, encoder.size, encoder.random
         except AttributeError as error:
             raise InputError(self._made(f"the encoder {word!r}", encoder, "enc(x), as an MLP")) from error
         expect(f"the encoder {word!r} of task {self.name!r}", f"{encoder!r}", found == outputs, f"{outputs} outputs")
@@ -167,12 +168,22 @@ def _listed(value):
     return value if isinstance(value, list | tuple) else None
 
 
+DROP, NOISE = 0.2, 0.3  # of the encoders "dropout" and "noise"
+
+
 def mlp_encoders(inputs):
-    """{word: encoder} of examples that are vectors: an MLP with the decoder's layers in reverse, one with highways, or one
-    affine layer, which overfits few examples the least."""
-    words = {word: _encoder(net, inputs) for word, net in (("mlp", MLP), ("highway", HighwayMLP))}
-    return words | {"linear": lambda s, outputs: MLP([inputs, outputs])}
+    """{word: encoder} of examples that are vectors: an MLP with the decoder's layers in reverse, or one with highways; and
+    those that overfit few examples less: one affine layer, one hidden layer of a quarter of the units, dropped units, noise
+    on x."""
 
+    def deep(net, **more):
+        return lambda s, outputs: net([inputs, *reversed(s.hidden), outputs], s.activation, **more)
 
-def _encoder(net, inputs):
-    return lambda s, outputs: net([inputs, *reversed(s.hidden), outputs], s.activation)
+    return {
+        "mlp": deep(MLP),
+        "highway": deep(HighwayMLP),
+        "linear": lambda s, outputs: MLP([inputs, outputs]),
+        "small": lambda s, outputs: MLP([inputs, *(max(n // 4, 1) for n in s.hidden[-1:]), outputs], s.activation),
+        "dropout": deep(DropoutMLP, drop=DROP),
+        "noise": deep(DropoutMLP, noise=NOISE),
+    }

@@ -18,6 +18,7 @@ from .checkpoints import State
 from .evaluation import elbo_parts, infer
 from .examples import Examples
 
+SAVE = 5.0  # seconds after which the turn of an epoch that is not judged is saved
 INIT, ORDER, PREPARE, NOISE, JUDGE = range(5)  # what a stream of random numbers is for
 
 
@@ -44,7 +45,7 @@ class FitResult(NamedTuple):
 def fit(
     model, method, data, epochs=10, seed=0, *, out=None, resume=False, progress=None, batch=50, learning_rate=1e-3, decay=1.0,
     warmup_epochs=0, beta_start=0.1, clip=5.0, binarize=None, dtype=np.float32, valid_examples=500, monitor=None,
-    judge_at=None,
+    judge_at=None, phi_decay=0.0,
 ):  # fmt: skip
     """Train theta and phi by Adam on minibatches; returns a FitResult.
 
@@ -55,7 +56,8 @@ def fit(
     {0, 1} is drawn anew for each minibatch with probability = grey value; None does so when the model takes probabilities
     and the data are some, unless the Dataset has a `prepare` of its own, which is then called instead. valid_examples: how
     many of data.valid judge an epoch. monitor: {name: x}, more arrays whose -ELBO the history records; they choose nothing.
-    judge_at: the epochs after which the run is judged, None for each; the end always is.
+    judge_at: the epochs after which the run is judged, None for each; the end always is. phi_decay: weight decay of phi,
+    decoupled from Adam as in AdamW (Loshchilov & Hutter 2019): each step also takes learning_rate * phi_decay * phi off phi.
 
     out: a folder for last.npz, best.npz and settings.json; resume: go on from its last.npz where there is one.
     progress: None shows a bar on a terminal, False never.
@@ -71,10 +73,11 @@ def fit(
     expect("warmup_epochs", warmup_epochs, warmup_epochs >= 0, ">= 0")
     expect("beta_start", beta_start, beta_start >= 0, ">= 0")
     expect("clip", clip, clip is None or clip > 0, "None or > 0")
+    expect("phi_decay", phi_decay, 0 <= phi_decay * learning_rate < 1, "at least 0 and below 1 / learning_rate")
     examples = Examples(model, data, binarize, dtype, valid_examples, monitor)
     optimizer, warmup = Adam(float(learning_rate)), (float(warmup_epochs), float(beta_start))
     clip = None if clip is None else float(clip)
-    run = _Run(model, method, examples, int(seed), int(batch), optimizer, float(decay), warmup, clip)
+    run = _Run(model, method, examples, int(seed), int(batch), optimizer, float(decay), warmup, clip, float(phi_decay))
     path = None if out is None else os.path.join(out, "last.npz")
     state = None
     if resume and path is not None and os.path.exists(path):
@@ -83,14 +86,15 @@ def fit(
         checkpoints.write_json(os.path.join(out, "settings.json"), run.describe())
     state = run.judged(run.initial()) if state is None else state
     last = round(epochs * run.steps)
-    bar = _progress_bar(method.name, last, run.done(state), progress)
+    bar, saved = _progress_bar(method.name, last, run.done(state), progress), time.monotonic()
     try:
         while True:
             ended = run.done(state) >= last
             if state.step == run.steps or (ended and run.seen(state) > state.judged):
-                state = run.turned(state, ended, judge_at)
-                if out is not None:
+                before, state = state, run.turned(state, ended, judge_at)
+                if out is not None and (len(state.history) > len(before.history) or time.monotonic() > saved + SAVE):
                     checkpoints.save(out, state, run.cost, run.describe())
+                    saved = time.monotonic()
             elif ended:
                 break
             else:
@@ -109,10 +113,10 @@ def fit(
 class _Run:
     """What stays fixed during one call of `fit`, and the steps that a State takes through it."""
 
-    def __init__(self, model, method, examples, seed, batch, optimizer, decay, warmup, clip):
+    def __init__(self, model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay):
         self.model, self.method, self.examples, self.seed, self.batch = model, method, examples, seed, batch
         self.optimizer, self.decay, self.clip = optimizer, decay, clip
-        self.warmup_epochs, self.beta_start = warmup
+        (self.warmup_epochs, self.beta_start), self.phi_decay = warmup, phi_decay
         self.cost, self._drawn = [], None  # (seconds, processor seconds) of each step
         judges = enumerate(examples.judges.items())
         self.judges = {name: examples.prepared(x, self._rng(JUDGE, i)) for i, (name, x) in judges}
@@ -123,6 +127,7 @@ class _Run:
         described = self.model.describe() | self.examples.describe() | {
             "method": repr(self.method), "seed": self.seed, "batch": self.batch, "optimizer": repr(self.optimizer),
             "decay": self.decay, "warmup_epochs": self.warmup_epochs, "beta_start": self.beta_start, "clip": self.clip,
+            "phi_decay": self.phi_decay,
         }  # fmt: skip
         return {name: _without_addresses(value) for name, value in described.items()}
 
@@ -146,7 +151,7 @@ class _Run:
             )
         optimizer = self.optimizer._replace(step_size=self.optimizer.step_size * self.decay**state.epoch)
         theta_state, theta = self._moved(optimizer, state.theta_state, state.theta, d_theta / len(x))
-        phi_state, phi = self._moved(optimizer, state.phi_state, state.phi, d_phi / len(x))
+        phi_state, phi = self._moved(optimizer, state.phi_state, state.phi, d_phi / len(x), self.phi_decay)
         self.cost.append((time.perf_counter() - start[0], time.process_time() - start[1]))
         total = state.loss + float(loss.sum(dtype=float))
         return state._replace(
@@ -159,8 +164,10 @@ class _Run:
             self._drawn, self._permutation = epoch, self._rng(ORDER, epoch).permutation(len(self.examples.train))
         return self._permutation
 
-    def _moved(self, optimizer, optimizer_state, params, g):
+    def _moved(self, optimizer, optimizer_state, params, g, weight_decay=0.0):
         optimizer_state, step = optimizer.update(optimizer_state, clip_norm(g, self.clip))
+        if weight_decay:
+            step -= optimizer.step_size * weight_decay * params
         return optimizer_state, np.add(params, step, out=step)
 
     def _beta(self, state):

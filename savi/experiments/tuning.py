@@ -3,15 +3,22 @@
 GRID has, among others, the inner steps of every method as they stand in the sources and in savi's own scripts, so that none
 of them is tuned more finely than its opponents. `search` walks it from a point to a better neighbour, until each neighbour
 of the point where it stands is worse; a method with other settings gives a grid of its own.
+
+    at_test        the inner step of a trained method at test time
+    in_training    the inner step that a method is trained with: one short training run for each point
 """
 
 import numpy as np
+
+from .evaluation import infer, neg_elbo
+from .training import NonFiniteLoss, fit
 
 GRID = {  # ascending; None, no clipping, is the largest clip
     "step_size": (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2),
     "momentum": (0.0, 0.5, 0.9),
     "clip": (1.0, 2.0, 5.0, None),
 }
+SEED, JUDGED = 1000, 4  # of the training runs, which no comparison shares; how often each is judged
 
 
 def search(loss, start, grid=GRID):
@@ -37,6 +44,48 @@ def search(loss, start, grid=GRID):
             best = _descend(tried, best, axis, values)
         moved = tried(best) < before
     return best, [dict(zip(grid, key)) | {"loss": value} for key, value in found.items()]
+
+
+def at_test(model, method, theta, phi, x, samples=10):
+    """(the trained method with the inner step whose mean -ELBO on examples x (N, M) is lowest, the curve of the search).
+
+    Everything but the inner step is the same at every point, the noise of the steps and of the -ELBO too.
+    """
+
+    def loss(point):
+        with np.errstate(all="ignore"):  # steps that are too large end in nonsense, which is not chosen
+            lam = infer(model, method.with_inner(**point), theta, phi, x, np.random.default_rng(0))
+            return neg_elbo(model, theta, lam, x, np.random.default_rng(1), samples).mean()
+
+    return _tuned(method, loss)
+
+
+def in_training(model, method, data, epochs, **settings):
+    """(the method with the inner step whose training reaches the lowest -ELBO on data.valid, the curve of the search).
+
+    Each point is a run of `fit` of so many epochs, with the other `settings` of fit, counted at its best judged epoch.
+    """
+    whole = max(int(epochs), 1)
+    judge_at = sorted({-(-whole * i // JUDGED) for i in range(1, JUDGED + 1)})
+
+    def loss(point):
+        try:
+            with np.errstate(all="ignore"):
+                run = fit(model, method.with_inner(**point), data, epochs, SEED, judge_at=judge_at, **settings)
+        except NonFiniteLoss:
+            return np.inf
+        return min(row["valid_neg_elbo"] for row in run.history)
+
+    return _tuned(method, loss)
+
+
+def _tuned(method, loss):
+    """(the method, curve) after a search over those axes of GRID that its inner steps have."""
+    start = method.inner_settings
+    if not start:
+        return method, []
+    best, curve = search(loss, start, {axis: GRID[axis] for axis in start})
+    return method.with_inner(**best), curve
 
 
 def _descend(tried, point, axis, values):

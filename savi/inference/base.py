@@ -50,6 +50,16 @@ class InferenceMethod:
         """
         return self.samples * (self.training_steps + 1)
 
+    @property
+    def inner_settings(self):
+        """{name: value} of the settings of the inner steps, those that `with_inner` can change; {} where there are none."""
+        return {}
+
+    def with_inner(self, **inner):
+        """This method with other settings of its inner steps; phi and everything else are shared."""
+        expect("the inner steps", ", ".join(inner), not inner, f"no settings for {self.name}")
+        return self
+
     def init(self, rng, dtype=np.float64):
         """Initial phi (Q,)."""
         return np.zeros(0, dtype)

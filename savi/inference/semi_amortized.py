@@ -59,7 +59,8 @@ class SAVAE(AmortizedMethod):
     def __init__(self, encoder, steps=20, step_size=0.05, momentum=0.5, clip=None, samples=1, hvp="exact"):
         super().__init__(encoder, steps, step_size, momentum, clip, samples)
         self.product = find(hvp)
-        self.divisible = self.product in METHODS.values() and self.product is not autograd  # known to bear threads
+        known = self.product in METHODS.values() and self.product is not autograd  # to bear threads
+        self.divisible = self.divisible and known
 
     @property
     def passes(self):
@@ -70,7 +71,7 @@ class SAVAE(AmortizedMethod):
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
         f = model.objective(theta, x, beta)
-        lam_0, record = self.encode(model, phi, x)
+        lam_0, record = self.encode_in_training(model, phi, x, rng)
         loss, d_theta, lam_bar = algorithm_1(f, lam_0, noise, *self.inner(lam_0), self.product)
         return loss, d_theta, self.encoder.gradient(phi, record, lam_bar)
 
@@ -95,7 +96,7 @@ class VAESVI(AmortizedMethod):
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
         f = model.objective(theta, x, beta)
-        lam_0, record = self.encode(model, phi, x)
+        lam_0, record = self.encode_in_training(model, phi, x, rng)
         lam_K = ascend(f, lam_0, noise[:-1], *self.inner(lam_0))
         final = f.evaluate(lam_K, noise[-1])
         if self.kl:

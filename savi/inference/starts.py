@@ -65,4 +65,8 @@ def find(start, lam_size):
         return kinds[start]()
     if start.outputs != lam_size:
         raise InputError(f"the encoder {start!r} gives {start.outputs} outputs; the update moves {lam_size}")
+    if start.random:
+        raise InputError(
+            f"the encoder {start!r} draws masks in training; an iterative model starts from one that draws none"
+        )
     return Proposed(start)

@@ -80,13 +80,13 @@ class AscentMethod(InferenceMethod):
     def settings(self):
         return super().settings() | {"step_size": self.step_size, "momentum": self.momentum, "clip": self.clip}
 
+    @property
+    def inner_settings(self):
+        return {"step_size": self.step_size, "momentum": self.momentum, "clip": self.clip} if self.steps else {}
+
     def with_inner(self, **inner):
-        """This method with another step_size, momentum or clip; phi and everything else are shared."""
-        other = copy.copy(self)
-        AscentMethod.__init__(
-            other, self.steps, **{"step_size": self.step_size, "momentum": self.momentum, "clip": self.clip, **inner},
-            samples=self.samples,
-        )  # fmt: skip
+        other, settings = copy.copy(self), {"step_size": self.step_size, "momentum": self.momentum, "clip": self.clip}
+        AscentMethod.__init__(other, self.steps, **settings | inner, samples=self.samples)
         return other
 
     def walk(self, f, phi, lam, noise):
@@ -149,6 +149,15 @@ class VariationalEM(SVI):
 
     def settings(self):
         return {"optimizer": self.optimizer, "steps": self.steps, "samples": self.samples, "start": self.start_at}
+
+    @property
+    def inner_settings(self):
+        return {"step_size": self.step_size}
+
+    def with_inner(self, **inner):
+        other = super().with_inner(**inner)
+        other.optimizer = self.optimizer._replace(step_size=other.step_size)
+        return other
 
     def walk(self, f, phi, lam, noise):
         state = self.optimizer.init(lam)

@@ -21,6 +21,7 @@ class Net:
     """
 
     shapes, inputs, outputs, has_tangent = (), 0, 0, False
+    random = False  # as an encoder
 
     @property
     def size(self):
@@ -73,11 +74,16 @@ class Net:
 
     def evaluate(self, params, x):
         """The record of one forward pass on x (rows, inputs); its output is record.output. InputError on another width."""
+        record = self.started(params, x)
+        self.forward(self.layers(params), record)
+        return record
+
+    def started(self, params, x):
+        """A record with x (rows, inputs) in it, from which a pass begins. InputError on another width."""
         if np.ndim(x) != 2 or np.shape(x)[1] != self.inputs:
             raise InputError(f"{self!r} takes (rows, {self.inputs}); got {np.shape(x)}")
         record = Records(self.shapes).next(len(x), np.result_type(params, x))
         record.x[...] = x
-        self.forward(self.layers(params), record)
         return record
 
     def gradient(self, params, record, d_output):
@@ -92,9 +98,13 @@ class Net:
 
 
 class Encoder:
-    """lam_0 = enc(x; phi): any Net is one, and so is whatever has these verbs. size: Q, of phi; outputs: the width of lam."""
+    """lam_0 = enc(x; phi): any Net is one, and so is whatever has these verbs. size: Q, of phi; outputs: the width of lam.
+
+    random: whether a pass in training takes masks, drawn by masks(rng, rows, dtype) and given to evaluate(phi, x, masks).
+    """
 
     size = outputs = 0
+    random = False
 
     def init(self, rng, dtype=np.float64):
         """Initial phi (Q,)."""

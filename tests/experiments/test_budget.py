@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import savi
-from savi.experiments import budget, compare, parallel, tables
+from savi.experiments import budget, parallel, runs, tables
 from savi.experiments.settings import Settings, settings_of
 from savi.experiments.tasks import Task
 
@@ -117,7 +117,7 @@ def test_epochs_are_short_for_a_budget_and_a_tasks_own_give_way_to_one():
 
 def test_a_comparison_that_goes_on_keeps_its_plan(beans, tmp_path, monkeypatch):
     first = compared(beans, tmp_path / "out", epochs=None, budget=("seconds", 0.01), methods=["vae", "svi"])
-    monkeypatch.setattr(compare, "costs", lambda methods, examples, settings: dict.fromkeys(methods, 1e-3))
+    monkeypatch.setattr(runs, "costs", lambda methods, examples, settings: dict.fromkeys(methods, 1e-3))
     more = compared(beans, tmp_path / "out", epochs=None, budget=("seconds", 0.01), resume=True)
     assert {name: more["epochs"][name] for name in ("vae", "svi")} == first["epochs"]
     assert more["epochs"]["sa-vae"] == 10 / 4

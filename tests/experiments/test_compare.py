@@ -1,6 +1,7 @@
 """The main job and the command line: rows, files, resuming, and one clear sentence for every wrong input."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -11,10 +12,12 @@ import savi
 from savi import data
 from savi.__main__ import main
 from savi.data import Dataset, synthetic
-from savi.experiments import compare
+from savi.engine.files import keep, kept
+from savi.experiments import compare, runs, tables
 from savi.experiments.catalogue import TASKS
-from savi.experiments.methods import build
+from savi.experiments.methods import STEP_SIZES, build
 from savi.experiments.settings import Settings, settings_of
+from savi.experiments.tasks import Task
 
 SMALL = {
     "epochs": 2, "steps": 2, "latent": 2, "hidden": [8], "batch": 10, "train_examples": 40, "test_examples": 12,
@@ -318,24 +321,19 @@ def test_the_settings_reach_an_iterative_model():
 def test_the_test_examples_are_the_first_of_a_fixed_random_order_and_the_picture_shows_the_first_of_those():
     x = np.arange(30.0)[:, None]
     examples = Dataset("numbers", x, test=x)
-    few, more = (
-        compare._test_set(examples, settings_of(TASKS["glyphs"], {"test_examples": n, "dtype": "float64"}))
-        for n in (5, 12)
-    )
+    task = Task("numbers", "", lambda: examples, TASKS["glyphs"].decoder, TASKS["glyphs"].encoders)
+    few, more = (runs.load(task, settings_of(task, {"test_examples": n, "dtype": "float64"}))[1] for n in (5, 12))
     assert len(set(more[:, 0])) == 12 and (np.diff(more[:, 0]) < 0).any() and more.dtype == np.float64
     np.testing.assert_array_equal(few, more[:5])
 
 
-def test_the_picture_shows_the_first_test_examples(tmp_path, monkeypatch):
-    tests = []
-    monkeypatch.setattr(
-        compare, "_test_set", lambda *a, original=compare._test_set: tests.append(original(*a)) or tests[-1]
-    )
+def test_the_picture_shows_the_first_test_examples(tmp_path):
     found = compare.compare("glyphs", str(tmp_path / "out"), progress=False, say=str, methods=["svi"], **SMALL)
     shown = np.array(found["curves"][0]["reconstructions"]["images"])
-    np.testing.assert_array_equal(shown, np.rint(100 * tests[0][: compare.SHOWN]))
+    _, x_test = runs.load("glyphs", settings_of(TASKS["glyphs"], SMALL | {"methods": ["svi"]}))
+    np.testing.assert_array_equal(shown, np.rint(100 * x_test[: runs.SHOWN]))
     drawn = TASKS["glyphs"].draw(found).axes
-    assert len(drawn) == 2 * compare.SHOWN and {ax.images[0].get_clim() for ax in drawn} == {(0, 100)}
+    assert len(drawn) == 2 * runs.SHOWN and {ax.images[0].get_clim() for ax in drawn} == {(0, 100)}
     np.testing.assert_array_equal(drawn[1].images[0].get_array().ravel(), shown[1])
 
 
@@ -344,3 +342,64 @@ def test_a_comparison_that_goes_on_with_its_second_seed_alone_has_its_picture(tm
     assert run("--out", out, "--methods", "vae", "--epochs", 1, "--seeds", 0, 1) == 0
     assert run("--out", out, "--methods", "vae", "--epochs", 1, "--seeds", 1, "--resume") == 0
     assert [row["seed"] for row in results(out)["rows"]] == [1]
+
+
+# --- the inner step is chosen on validation examples ------------------------------------------------------------------------
+
+
+def tuned(out, tune, **more):
+    some = {**SMALL, "methods": ["vae", "vae-then-svi", "sa-vae"], "tune": tune, **more}
+    return savi.compare("glyphs", str(out), progress=False, say=lambda text: None, jobs=1, **some)
+
+
+def test_the_inner_step_of_the_test_time_is_chosen_on_validation_images_and_measured_on_test_images(tmp_path):
+    plain, found = tuned(tmp_path / "a", "none"), tuned(tmp_path / "b", "test")
+    for before, after in zip(plain["curves"], found["curves"]):
+        inner = after["inner"]
+        assert (
+            inner["train"] == before["inner"]["train"] == before["inner"]["test"]
+            and after["history"][1]["test_neg_elbo"]
+        )
+        if after["method"] == "vae":  # it has no inner step
+            assert inner == {"train": {}, "test": {}, "curve": []}
+            continue
+        assert inner["test"] == {k: v for k, v in min(inner["curve"], key=lambda p: p["loss"]).items() if k != "loss"}
+        assert len(inner["curve"]) > 5 and inner["curve"][0] | {"loss": 0} == inner["train"] | {"loss": 0}
+    rows = {name: [row["neg_elbo"] for row in r["rows"]] for name, r in (("none", plain), ("test", found))}
+    assert rows["none"][0] == rows["test"][0] and rows["none"][1] > rows["test"][1]
+
+
+def test_tuning_all_chooses_the_inner_step_of_training_too_once_for_all_seeds(tmp_path):
+    found = tuned(tmp_path / "out", "all", seeds=[0, 1])
+    assert set(found["tuning"]) == {"sa-vae"} == set(kept(tmp_path / "out" / "tuning.json"))
+    choice, curve = found["tuning"]["sa-vae"].values()
+    assert choice == {k: v for k, v in min(curve, key=lambda p: p["loss"]).items() if k != "loss"}
+    assert [c["inner"]["train"] for c in found["curves"] if c["method"] == "sa-vae"] == [choice] * 2
+    other = {"sa-vae": {"choice": choice | {"step_size": 0.003}, "curve": curve}}
+    keep(tmp_path / "out" / "tuning.json", other)  # a comparison that goes on does not choose again
+    again = tuned(tmp_path / "out", "all", seeds=[0, 1, 2], resume=True)
+    assert [c["inner"]["train"]["step_size"] for c in again["curves"] if c["method"] == "sa-vae"][2] == 0.003
+
+
+def test_every_table_says_what_was_tuned(tmp_path):
+    lines = tables.tuned(tuned(tmp_path / "none", "none")).splitlines()
+    assert "in training as set, not tuned; at test time as in training" in lines[0] and "sa-vae" in lines[2]
+    words = tables.tuned(tuned(tmp_path / "all", "all", seeds=[0]))
+    assert "in training chosen on validation examples; at test time chosen" in words and "not tuned" in words
+
+
+def test_the_methods_own_step_sizes_are_those_that_tuning_the_default_job_chose():
+    path = pathlib.Path(savi.__file__).parents[1] / "figures" / "compare_tuning.json"
+    chosen = kept(path)
+    assert {"svi", "vae+svi", "vae+svi+kl", "sa-vae"} <= set(chosen)
+    for name, found in chosen.items():
+        assert found["choice"] == {
+            "step_size": STEP_SIZES[name],
+            "momentum": Settings.momentum,
+            "clip": Settings.inner_clip,
+        }
+        at = min(found["curve"], key=lambda point: point["loss"])
+        assert at["step_size"] == STEP_SIZES[name]
+    _, method = build("svi", TASKS["glyphs"], Settings())
+    assert method.step_size == STEP_SIZES["svi"]
+    assert build("svi", TASKS["glyphs"], Settings(step_size=0.3))[1].step_size == 0.3

@@ -1,6 +1,7 @@
 """What the scripts of figures/ share: the main program, where a lesson's pictures go, and the models of the sources."""
 
 import ast
+import importlib
 import json
 import pathlib
 import re
@@ -16,6 +17,7 @@ from savi.inference.iterative import Data, Error, Gradient
 
 ROOT = pathlib.Path(savi.__file__).parents[1]
 SCRIPTS = sorted((ROOT / "figures").glob("*.py"))
+sys.path.insert(0, str(ROOT / "figures"))
 
 
 def draw(results):
@@ -60,6 +62,73 @@ def test_a_script_imports_no_other_and_builds_objects(path):
     names = {name for node in nodes for name in [getattr(node, "module", None), *(alias.name for alias in node.names)]}
     assert names & {other.stem for other in SCRIPTS} == set() and "savi.experiments.compare" not in names
     assert re.search(r"^    script\(__file__, compute, draw", source, re.M)
+
+
+CLAIMING = [path.stem for path in SCRIPTS if "\ndef claims(results):" in path.read_text()]
+
+
+@pytest.mark.parametrize("name", CLAIMING)
+def test_claims_are_rows_with_numbers_and_a_verdict(name):
+    results = json.loads((ROOT / "figures" / f"{name}.json").read_text())
+    found = importlib.import_module(name).claims(results)
+    assert found and all(type(claim) is figures.Claim for claim in found)
+    for claim in found:
+        assert claim.verdict in figures.VERDICTS and claim.source.startswith("[")
+        assert claim.claim and claim.scale and re.search(r"\d", claim.epochs + claim.seconds)
+        assert not re.search(r"[|\n]|\bnan\b|\binf\b", " ".join(claim)), claim
+
+
+def test_every_figure_of_learning_to_infer_claims():
+    assert {path.stem for path in SCRIPTS if path.stem.startswith("li_")} <= set(CLAIMING)
+
+
+def test_an_optimizer_leads_from_where_it_stays_below_what_the_iterative_model_has_reached():
+    import li_fig6_10_optimizers as script
+
+    shown = np.array(script.SHOWN)
+    iterative = np.where(shown < 5, 200.0, 150.0)
+    iterative[shown > 100] = 300  # it drifts, but what it had reached counts
+    late, early = np.where(shown < 60, 160.0, 149.0), np.where(shown < 2, 250.0, 140.0)
+    never, back = np.full(len(shown), 151.0), np.where(shown == 300, 160.0, 140.0)
+    panels = [
+        {"name": "gradient", "curves": {"iterative": {"any": iterative}, "x": {"16": a, "100": b, "300": c}}}
+        for a, b, c in ((never, late, late), (never, never, early), (never, never, back))
+    ]
+    found = script.leads_from({"panels": panels}, "gradient", "x")
+    assert found.tolist() == [60, 2, np.inf]
+
+
+def test_at_equal_seconds_a_slower_optimizer_has_fewer_iterations():
+    import li_fig6_10_optimizers as script
+
+    falling = [500.0 - t for t in script.SHOWN]
+    curves = {"iterative": {"any": falling}, "x": dict.fromkeys(("16", "100", "300"), falling)}
+    results = {"panels": [{"name": "gradient", "curves": curves, "seconds": {"iterative": 1.0, "x": 2.0}}]}
+    assert script.at(results, "gradient", "x", 100).tolist() == [400]
+    assert script.at_equal_seconds(results, "gradient", "x", 100).tolist() == [450]
+    results["panels"][0]["seconds"]["x"] = 0.5  # it ends where its curve does
+    assert script.at_equal_seconds(results, "gradient", "x", 100).tolist() == [400]
+
+
+def test_a_norm_falls_until_its_first_step_that_is_not_certain():
+    import li_table1 as script
+
+    rng = np.random.default_rng(0)
+    values = np.array([100, 50, 30, 29, 29, 20]) + rng.normal(0, 0.1, (5, 1)) + rng.normal(0, 0.01, (5, 6))
+    assert script.falls_until(values) == 3
+    assert script.falls_until(-values) == 0 and script.falls_until(values[:, :3]) == 2
+    np.testing.assert_allclose(script.improvement(np.array([[9.0, 8.0, 6.0]])), [[0, 25]])
+
+
+def test_a_walk_that_diverges_has_lost_the_most_that_counts():
+    import li_ablation as script
+
+    ends = (90.0, 102.0, float("nan"), float("inf"), 1e30)
+    rows = [
+        {"method": "a", "seed": i, "neg_elbo at equal epochs": 100.0, "long at equal epochs": v}
+        for i, v in enumerate(ends)
+    ]
+    assert script.lost({"rows": rows}, "a", "epochs").tolist() == [-10, 2, *3 * [script.CEILING]]
 
 
 @pytest.mark.parametrize("quick", ["", "1"])

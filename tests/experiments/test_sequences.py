@@ -9,7 +9,7 @@ import pytest
 
 import savi
 from savi import plots, synthetic
-from savi.experiments import figures, oracle_runs, sequences, tables
+from savi.experiments import figures, oracle_runs, sequences
 from savi.experiments.sequences import INNER_GRID, STARTS, best_inner
 
 SIZES = {"examples": (40, 8, 6), "vocabulary": 9, "units": 5}
@@ -191,14 +191,6 @@ def test_a_run_that_diverges_loses(tiny, monkeypatch, tmp_path):
     assert found == [np.inf]
 
 
-def test_a_finished_run_is_not_done_again(tmp_path):
-    values = iter((1, 2))
-    path = tmp_path / "folder" / "run.json"
-    assert [figures.kept(path, lambda: [next(values)]) for _ in range(2)] == [[1], [1]]
-    path.unlink()
-    assert figures.kept(path, lambda: [next(values)]) == [2] == json.loads(path.read_text())
-
-
 def test_a_learned_generator_starts_with_large_weights_from_z_unless_it_is_to_collapse(tiny):
     data, _ = tiny
     spread = {}
@@ -235,7 +227,7 @@ def results_of(script, shift):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("shift, verdicts", [(-1.0, {"holds"}), (1.0, {"refuted", "not at this scale"})])
+@pytest.mark.parametrize("shift, verdicts", [(-1.0, {"holds"}), (1.0, {"not at this scale"})])
 def test_verdicts_of_the_table_are_computed_from_paired_differences(shift, verdicts, tmp_path):
     table1 = script("sa_table1")
     results = results_of(table1, shift)
@@ -247,22 +239,6 @@ def test_verdicts_of_the_table_are_computed_from_paired_differences(shift, verdi
     np.testing.assert_allclose(table1.values(results, "tanh", "SA-VAE", "gap"), 2 + shift, atol=0.05)
     assert "SA-VAE minus" in table1.report(results)
     plots.save(table1.draw(results), tmp_path / "table.png")
-
-
-def test_a_claim_needs_both_equal_epochs_and_equal_seconds():
-    judge = script("sa_table1").judge
-    for epochs, seconds, said in (
-        ({"better"}, {"better"}, "holds"), ({"better"}, {"not told apart"}, "weaker"), ({"worse"}, {"better"}, "weaker"),
-        ({"better"}, {"worse"}, "refuted"), ({"better"}, {"better", "worse"}, "refuted"),
-        ({"not told apart"}, {"better", "not told apart"}, "not told apart"),
-    ):  # fmt: skip
-        assert judge({"epochs": epochs, "seconds": seconds}, "refuted") == said
-
-
-def test_spread_is_of_paired_differences():
-    mean, error, n, below = tables.spread(np.array([-1.0, -2.0, 0.0, 1.0]))
-    assert (mean, n, below) == (-0.5, 4, 2) and error == pytest.approx(np.sqrt(5 / 3) / 2)
-    assert np.isnan(tables.spread(np.array([1.0]))[1])
 
 
 def test_the_surface_has_the_tables_inner_steps_and_its_claim_the_gaps(tiny, monkeypatch, tmp_path):

@@ -10,11 +10,12 @@ import savi
 from savi import LSTMDecoder, LSTMEncoder, MLPDecoder, Task
 from savi.__main__ import main
 from savi.data import Dataset
+from savi.engine.files import kept
 from savi.experiments.catalogue import TASKS, find
 from savi.experiments.evaluation import bits_per_dim, perplexity
 from savi.experiments.settings import NAMES, Settings, settings_of
 from savi.experiments.tables import cells, markdown
-from savi.experiments.tasks import BITS_PER_DIM, PERPLEXITY, Measure, mlp_encoders
+from savi.experiments.tasks import BITS_PER_DIM, DROP, NOISE, PERPLEXITY, Measure, mlp_encoders
 
 SMALL = {
     "epochs": 1, "steps": 2, "latent": 2, "hidden": [6], "batch": 10, "test_examples": 12, "iw_samples": 20, "gap_examples": 4,
@@ -133,10 +134,11 @@ def test_what_is_drawn_anew_is_drawn_for_each_minibatch_and_once_for_the_test_se
     compared(task, tmp_path / "out", methods=["vae", "svi"])
     lengths = [length for length, *_ in seen]
     assert lengths[0] == 12  # the test set, for all methods
-    assert lengths[1:] == 2 * [10, 12, 10, 10, 10]  # two sets that judge, and three minibatches, of either method
+    run = [10, 12, 10, 10, 10]  # two sets that judge, and three minibatches
+    assert lengths[1:] == [*run, *run, 10]  # of either method, and what chooses the inner step of SVI
     assert {dtype for _, dtype, _ in seen} == {np.dtype(np.float64)}  # as they are stored
     assert len({number for *_, number in seen[:6]}) == 6
-    assert seen[1:6] == seen[6:]  # the same for both methods
+    assert seen[1:6] == seen[6:11]  # the same for both methods
 
 
 def test_pictures_are_a_tasks_own(tmp_path, capsys):
@@ -177,7 +179,7 @@ def test_the_command_line_takes_a_task_in_a_file_with_its_defaults(tmp_path, cap
     (tmp_path / "mine.py").write_text(FILE)
     out = tmp_path / "out"
     assert run(tmp_path / "mine.py", "task", "--methods", *EVERY, "--epochs", 2, "--seeds", 0, "--out", out) == 0
-    settings = json.loads((out / "settings.json").read_text())
+    settings = kept(out / "settings.json")
     assert (settings["data"], settings["latent"], settings["batch"]) == ("beans", 2, 100)
     assert settings["budget"] == ["epochs", 2.0]
     printed = capsys.readouterr().out
@@ -342,8 +344,12 @@ def test_what_a_tasks_functions_give_is_looked_at(tmp_path, change, words):
     [
         (REALS, "iterative:data", "the 'data' of an iterative model is not for points near a plane; expected gradient"),
         (TOKENS, "sa-vae:highway", "is not for words of seven letters, of any length; expected lstm"),
-        (COUNTS, "vae:lstm", "expected highway, linear, mlp"),
-        (COUNTS, "vae:deep", "the 'deep' of method vae:deep is unknown; expected highway, linear, mlp"),
+        (COUNTS, "vae:lstm", "expected highway, linear, small, dropout, noise, mlp"),
+        (
+            COUNTS,
+            "vae:deep",
+            "the 'deep' of method vae:deep is unknown; expected highway, linear, small, dropout, noise, mlp",
+        ),
         (COUNTS, "vae:mlp+highway", "one behind the colon"),
     ],
 )
@@ -406,6 +412,24 @@ def test_no_inner_clip_is_none():
     assert Settings(inner_clip=0).inner_clip is None and Settings().inner_clip == 5.0
 
 
-def test_a_linear_encoder_is_one_affine_layer():
-    settings = settings_of(COUNTS, {"latent": 3, "hidden": [6]})
-    assert repr(mlp_encoders(9)["linear"](settings, 6)) == "MLP([9, 6], 'tanh')"
+def test_encoders_of_vectors_by_their_words():
+    made = {word: make(settings_of(COUNTS, {"hidden": [8, 8]}), 6) for word, make in mlp_encoders(9).items()}
+    assert {word: repr(encoder) for word, encoder in made.items()} == {
+        "mlp": "MLP([9, 8, 8, 6], 'tanh')",
+        "highway": "HighwayMLP([9, 8, 8, 6], 'tanh')",
+        "linear": "MLP([9, 6], 'tanh')",
+        "small": "MLP([9, 2, 6], 'tanh')",
+        "dropout": f"DropoutMLP([9, 8, 8, 6], 'tanh', drop={DROP}, noise=0.0)",
+        "noise": f"DropoutMLP([9, 8, 8, 6], 'tanh', drop=0.0, noise={NOISE})",
+    }
+
+
+def test_a_small_encoder_of_a_decoder_without_layers_is_affine():
+    assert repr(mlp_encoders(9)["small"](settings_of(COUNTS, {"hidden": []}), 6)) == "MLP([9, 6], 'tanh')"
+
+
+def test_the_decay_of_phi_reaches_the_training(tmp_path):
+    results = [compared(COUNTS, tmp_path / str(d), methods=["vae", "svi"], phi_decay=d) for d in (0.0, 40.0)]
+    losses = [[row["neg_elbo"] for row in r["rows"]] for r in results]
+    assert losses[0][0] != losses[1][0] and losses[0][1] == losses[1][1]  # SVI has no phi
+    assert json.loads((tmp_path / "40.0" / "settings.json").read_text())["phi_decay"] == 40.0

@@ -270,6 +270,31 @@ def test_gradients_of_theta_and_of_phi_are_clipped_each_on_its_own(tmp_path, cli
     assert max(lengths) > 0.3 and all(length > 0.01 for length in lengths)
 
 
+@pytest.mark.parametrize("phi_decay", [0.5, 20.0])
+def test_phi_decays_apart_from_adam_and_theta_does_not(phi_decay):
+    """One step, and a second that begins where the first one ended: what AdamW takes off beside Adam's step."""
+    settings = {"batch": 64, "learning_rate": 0.01, "dtype": np.float64, "decay": 0.5}
+    before, plain, moved = (
+        short(build()[1], epochs=epochs, phi_decay=number, **settings).last
+        for epochs, number in ((0, phi_decay), (1, 0.0), (1, phi_decay))
+    )
+    np.testing.assert_array_equal(plain[0], moved[0])
+    np.testing.assert_allclose(moved[1] - plain[1], -0.01 * phi_decay * before[1], rtol=1e-12, atol=1e-16)
+
+
+def test_the_decay_of_phi_follows_the_learning_rate():
+    spy = Spy(build()[1], lambda n, verb, args, call: _still(args, call) if verb == "gradient" else call())
+    settings = {"batch": 64, "learning_rate": 0.01, "dtype": np.float64, "decay": 0.5, "phi_decay": 20.0}
+    start, end = (short(spy, epochs=epochs, **settings).last[1] for epochs in (0, 2))
+    np.testing.assert_allclose(end, start * (1 - 0.2) * (1 - 0.1), rtol=1e-12)
+
+
+def _still(args, call):
+    """A gradient that moves nothing."""
+    loss, d_theta, d_phi = call()
+    return loss, 0 * d_theta, 0 * d_phi
+
+
 @pytest.mark.parametrize("number", [np.float64, np.float32, float])
 def test_settings_of_any_number_type_leave_the_precision_alone(number):
     settings = {
@@ -435,6 +460,17 @@ def test_more_epochs_go_on_from_where_fewer_ended(tmp_path):
     assert_same(short(build()[1], epochs=3, out=tmp_path, resume=True), short(build()[1], epochs=3))
 
 
+def test_turns_that_are_not_judged_are_saved_by_the_clock(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(room.checkpoints, "save", lambda out, state, *rest: saved.append(state.epoch))
+    short(build()[1], epochs=6, out=tmp_path, judge_at=[2, 4])
+    assert saved == [2, 4, 6]
+    monkeypatch.setattr(room, "SAVE", -1.0)
+    saved.clear()
+    short(build()[1], epochs=6, out=tmp_path, judge_at=[2, 4])
+    assert saved == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_finished_run_is_returned_without_another_step(tmp_path):
     first = short(build()[1], out=tmp_path)
     spy = Spy(build()[1], stop_at(range(1, 100), AssertionError))
@@ -540,6 +576,25 @@ DAMAGE = {
 }
 
 
+NONSENSE = {
+    "another epoch": lambda a: a | {"meta": np.array(str(a["meta"]).replace('"epoch": 1', '"epoch": 99', 1))},
+    "a NaN": lambda a: a | {"theta": np.full_like(a["theta"], np.nan)},
+    "another precision": lambda a: a | {"theta": a["theta"].astype(float)},
+    "a short state": lambda a: a | {"theta_state_0": a["theta_state_0"][:-1]},
+    "no digest": lambda a: {name: array for name, array in a.items() if name != "digest"},
+}
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_a_checkpoint_that_somebody_wrote_himself_is_refused(tmp_path, checkpoint, name):
+    path = tmp_path / "last.npz"
+    path.write_bytes(checkpoint)
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **NONSENSE[name](arrays))
+    assert "not a whole savi checkpoint" in assert_refused(path)
+
+
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_checkpoint_is_refused(tmp_path, checkpoint, name):
     path = tmp_path / "last.npz"
@@ -579,10 +634,13 @@ OTHER = {
     "warmup_epochs": {"warmup_epochs": 1},
     "beta_start": {"beta_start": 0.2},
     "clip": {"clip": None},
+    "phi_decay": {"phi_decay": 0.1},
     "dtype": {"dtype": np.float64},
     "binarize": {"data": GREY},
     "prepare": {"data": DATA._replace(prepare=binarize)},
     "examples": {"data": DATA.train[:30]},
+    "digest of the data": {"data": DATA._replace(train=1 - DATA.train)},
+    "digest of the data: others that judge": {"data": DATA._replace(valid=1 - DATA.valid)},
     "model": {"model": LatentGaussianModel(MLPDecoder(MLP([2, 6]), Bernoulli()))},
     "kl": {"model": LatentGaussianModel(decoder(), kl=SampledKL)},
     "prior": {"model": LatentGaussianModel(decoder(), prior=[0, 0, 0, 1])},
@@ -672,6 +730,7 @@ BAD_SETTINGS = [
     *[("warmup_epochs", value) for value in (-1, np.nan)],
     *[("beta_start", value) for value in (-0.1, np.nan)],
     *[("clip", value) for value in (0, -5.0, np.nan)],
+    *[("phi_decay", value) for value in (-0.1, 100.0, np.nan)],
 ]
 
 
