@@ -1,17 +1,26 @@
 """Table 1 of [SA]: sequences from an oracle; what each inference method loses, with the oracle's generator and a learned one.
 
-    python figures/sa_table1.py           two oracles, three seeds each, and the ablation (about an hour on two cores)
-    python figures/sa_table1.py --full    all test examples, 14 epochs, 30 in the learned part
+    python figures/sa_table1.py           eight oracles of each kind (about 42 minutes on two cores)
+    python figures/sa_table1.py --full    the same with four times the seconds
     python figures/sa_table1.py --draw    draws the picture again from the JSON
 
 z in two dimensions, 1000 tokens, five a sequence; 5000 training sequences (savi/data/synthetic.py). Bounds are exact: E_q by
-Gauss and Hermite's rule, log p(x) on a grid, the approximation gap from the best diagonal Gaussian of each example. Step
-sizes of test-time SVI are chosen on validation sequences, from a grid whose smallest wins for VAE+SVI and which lacks
-SA-VAE's own; SA-VAE's are not tuned. Methods have equal epochs, not equal seconds. A run that was stopped goes on from its JSON.
+Gauss and Hermite's rule, log p(x) on a grid, the approximation gap from the best diagonal Gaussian of each example.
+
+Equal cost: each method has the processor seconds of its part (SECONDS; one thread), turned into whole epochs by the measured
+cost of a step; it is read at the end of these and, from the same run, after as many epochs as SA-VAE had ("epochs"). In
+both views the parameters are those of the judged epoch with the lowest validation -ELBO.
+
+Equal tuning: on validation sequences of an oracle that is none of the eight. Inner steps of training: step size and clip, by
+runs of a fifth of the epochs, each with its own best step at test time, for every method that has them. Inner steps at test
+time: step size, its ratio of log_var's to mu's, momentum and clip, for every method that is refined, for 20 steps and for
+100. Iterative models: how many iterations at test time. Not tuned: the networks, Adam's step size, K and momentum in
+training, the iterative models' iterations and samples in training.
+
+What was done lies in runs/sa_table1, one file a run, and a second call goes on from there.
 """
 
 import json
-import os
 import pathlib
 import sys
 
@@ -19,312 +28,268 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import savi
-from savi import plots, quadrature, synthetic
-from savi.engine.files import replacing
-from savi.experiments.evaluation import infer
-from savi.experiments.figures import (
-    CLIP,
-    FIT,
-    INNER,
-    VALID,
-    K,
-    best_step_sizes,
-    bound,
-    known_model,
-    refined,
-    script,
-    sequence_encoder,
+from savi import plots
+from savi.experiments import trial_tables
+from savi.experiments.figures import Claim, script
+from savi.experiments.oracle_runs import (
+    ABLATION,
+    MANY,
+    READINGS,
+    TEST_STEPS,
+    TRAINED,
+    UNREFINED,
+    VIEWS,
+    plan,
+    run,
+    tune,
 )  # fmt: skip
-from savi.inference.iterative import Gradient, Iterative, network
-from savi.models.latent_gaussian import Product
+from savi.experiments.parallel import cores, run_all
+from savi.experiments.tables import CERTAIN, verdict
+from savi.experiments.trial_tables import over_seeds, verdict_of, worst
 
-PATH = os.path.splitext(os.path.abspath(__file__))[0] + ".json"
-SEEDS, ORACLES = (0, 1, 2), ("tanh", "affine")
-SCALES = {
-    False: {"test": 200, "epochs": 10, "ablation_epochs": 6, "learned_epochs": 8},
-    True: {"test": 1000, "epochs": 14, "ablation_epochs": 14, "learned_epochs": 30},
-}
-TEST_STEPS = (0, 5, 10, 20, 40, 100)
+SECONDS = {"tanh": 40.0, "affine": 20.0, "learned": 16.0}  # of training, for each method and seed
+RUNS, SEEDS, ABLATION_SEEDS = pathlib.Path("runs") / "sa_table1", tuple(range(8)), (0, 1, 2)
 PUBLISHED = {
     "oracle": {"VAE": 21.77, "SVI": 22.33, "SA-VAE": 20.13, "true NLL": 19.63},
     "learned": {"VAE": 27.06, "SVI": 25.82, "SA-VAE": 25.21},
 }
 
 
-def no_second_derivatives(f, evaluation, v):
-    """The product of Algorithm 1 with H = 0."""
-    return Product(np.zeros_like(v), [])
-
-
-def forward_difference(r):
-    return lambda f, evaluation, v: savi.hvp.forward_difference(f, evaluation, v, r=r)
-
-
-ABLATION = {  # what is changed in SA-VAE's training (tanh oracle, first seed, fewer epochs)
-    "as above": {},
-    "no second derivatives": {"hvp": no_second_derivatives},
-    "forward difference, r = 1e-5": {"hvp": forward_difference(1e-5)},
-    "forward difference, r = 1e-3": {"hvp": forward_difference(1e-3)},
-    "step size 0.004": {"step_size": 0.004},
-    "K = 10": {"steps": 10},
-    "momentum 0.9": {"momentum": 0.9},
-    "large steps, clipped at 2": {"step_size": np.float32([0.02, 0.02, 0.05, 0.05]), "clip": CLIP},
-    "5 noise samples": {"samples": 5},
-}
-
-
 def compute(full):
-    scale = SCALES[full]
-    store = Store({"scale": scale})
-    for oracle in ORACLES:
-        for seed in SEEDS:
-            _oracle_part(store, oracle, seed, scale)
-    _ablation(store, scale)
-    for z_range in (None, 3.0):
-        for seed in SEEDS:
-            _learned_part(store, z_range, seed, scale)
-    return store.results
+    seconds = {part: (4 if full else 1) * s for part, s in SECONDS.items()}
+    folder = RUNS / "-".join(f"{s:g}" for s in seconds.values())
+
+    def done(function, items):
+        """{names: the value} of function for each of items, tuples of names that begin with the part."""
+        found = run_all(function, [(folder, seconds[item[0]], *item) for item in items], cores())
+        return {"/".join(map(str, item)): value for item, value in zip(items, found)}
+
+    runs = [
+        (part, seed, name) for parts in (("tanh", "affine"), ("learned",))
+        for seed in SEEDS for part in parts for name in ("truth", *TRAINED[part])
+    ] + [("tanh", seed, name) for seed in ABLATION_SEEDS for name in ABLATION]  # fmt: skip
+    results = {
+        "seconds": seconds, "seeds": SEEDS, "plans": done(plan, [(part,) for part in TRAINED]),
+        "tuned": done(tune, [(part, name) for part in TRAINED for name in reversed(TRAINED[part])]),
+        "runs": done(run, runs),
+    }  # fmt: skip
+    return json.loads(json.dumps(results), parse_float=lambda text: round(float(text), 5))
 
 
-class Store:
-    """Finished runs by their names, in the JSON file: what is there is not run again."""
+# --- the table, the claims and the picture -------------------------------------------------------------------------------------
 
-    def __init__(self, results):
-        self.results = results | {"runs": {}}
-        if os.path.exists(PATH):
-            with open(PATH) as file:
-                saved = json.load(file)
-            if saved["scale"] == results["scale"]:
-                self.results = saved
-
-    def __call__(self, name, run):
-        if name not in self.results["runs"]:
-            self.results["runs"][name] = run()
-            print(name, self.results["runs"][name], flush=True)
-            with replacing(PATH) as file:
-                file.write(json.dumps(self.results).encode())
-        return self.results["runs"][name]
-
-
-# --- with the oracle's generator ---------------------------------------------------------------------------------------------
-
-
-def train(model, method, data, epochs, seed, **settings):
-    trained = savi.fit(model, method, data, epochs, seed, **FIT | settings)
-    return trained.theta, trained.phi, trained.history[-1]["seconds"]
+ROWS = {
+    **dict.fromkeys(("tanh", "affine"), ("VAE", "SVI", "VAE, then SVI", "VAE+SVI+KL", "SA-VAE", "iterative")),
+    "learned": ("collapsed", "VAE", "SVI", "VAE, then SVI", "VAE+SVI", "VAE+SVI+KL", "SA-VAE"),
+}
+TITLES = {
+    "tanh": "tanh oracle, its generator known", "affine": "affine oracle, its generator known",
+    "learned": "affine oracle, a learned generator",
+}  # fmt: skip
+THROUGH = "learning through the steps brings more than the steps alone (the table has no such row)"
+CLAIMS = [  # the claim, the part, a reading and the others that it is below
+    *((f"{claim}{where}", part, *below) for part, where in (("tanh", ""), ("affine", ": affine oracle")) for claim, *below in (
+        ("SA-VAE 20.13 is below VAE 21.77 and SVI 22.33 (true NLL 19.63)", "SA-VAE", ("VAE", "SVI")),
+        ("VAE 21.77 is below SVI 22.33", "VAE", ("SVI",)), (THROUGH, "SA-VAE", ("VAE, then SVI",)),
+    )),
+    ("SA-VAE 25.21 is below SVI 25.82 and VAE 27.06: learned generator", "learned", "SA-VAE", ("SVI", "VAE")),
+    ("SVI 25.82 is below VAE 27.06: learned generator", "learned", "SVI", ("VAE",)),
+    (f"{THROUGH}: learned generator", "learned", "SA-VAE", ("VAE, then SVI", "VAE+SVI")),
+]  # fmt: skip
 
 
-def methods(data, model):
-    """{name: method} of those that are trained by gradients of their own."""
-    net = network(model, [Gradient()], (128, 128))
-    return {
-        "VAE": savi.VAE(sequence_encoder(data)),
-        "VAE+SVI+KL": savi.VAESVI(sequence_encoder(data), kl=True, **INNER),
-        "SA-VAE": savi.SAVAE(sequence_encoder(data), **INNER),
-        "iterative": Iterative(net, [Gradient()], steps=5, samples=3),
-    }
+def values(results, part, reading, key="neg_elbo", view="seconds"):
+    """A reading's values, one for each oracle (n,); key "gap": its -ELBO above the exact -log p(x); NaN where it has none."""
+    if key == "gap":
+        return values(results, part, reading, view=view) - truths(results, part, "nll")
+    name = next((name for name, readings in READINGS.items() if reading in readings), reading)
+    seeds = [seed for seed in results["seeds"] if f"{part}/{seed}/{name}" in results["runs"]]
+    return np.array([results["runs"][f"{part}/{s}/{name}"][reading][view].get(key, np.nan) for s in seeds])
 
 
-def _oracle_part(store, oracle, seed, scale):
-    data = synthetic.load(seed, oracle)
-    (model, theta), x, valid = known_model(data), data.test[: scale["test"]], data.valid[:VALID]
-    at = f"{oracle}/{seed}/"
-
-    def truth():
-        best, loss = quadrature.best_gaussian(model, theta, x)
-        loss = np.minimum(loss, bound(model, theta, best, x)[0])
-        log_px = quadrature.log_marginal(model, theta, x)
-        return {"nll": -float(log_px.mean()), "best": float(loss.mean())}
-
-    store(at + "truth", truth)
-
-    def row(method, phi, seconds, steps=None, **more):
-        loss, kl = bound(model, theta, infer(model, method, theta, phi, x, np.random.default_rng(1), steps), x)
-        return {"neg_elbo": float(loss.mean()), "kl": float(kl.mean()), "seconds": seconds} | more
-
-    def by_steps(method, phi):
-        return {k: row(method, phi, 0.0, k)["neg_elbo"] for k in TEST_STEPS}
-
-    def untrained():
-        sizes = best_step_sizes(model, theta, None, None, valid)
-        method = refined(None, sizes)
-        return row(method, None, 0.0, step_sizes=sizes, by_steps=by_steps(method, None))
-
-    store(at + "SVI", untrained)
-    names = methods(data, model)
-
-    def trained(name):
-        method = names[name]
-        _, phi, seconds = train(model, method, data, scale["epochs"], seed)
-        found = {name: row(method, phi, seconds)}
-        if name == "VAE":
-            sizes = best_step_sizes(model, theta, phi, method, valid)
-            after = refined(method, sizes)
-            found["VAE+SVI"] = row(after, phi, seconds, K, step_sizes=sizes, by_steps=by_steps(after, phi))
-        if name == "SA-VAE":
-            found[name]["by_steps"] = by_steps(method, phi)
-        return found
-
-    for name in names:
-        store(at + name, lambda name=name: trained(name))
+def truths(results, part, key):
+    return np.array([results["runs"][f"{part}/{seed}/truth"][key] for seed in results["seeds"]])
 
 
-def _ablation(store, scale):
-    data = synthetic.load(SEEDS[0], "tanh")
-    (model, theta), x = known_model(data), data.test[: scale["test"]]
-
-    def run(changes):
-        method = savi.SAVAE(sequence_encoder(data), **INNER | changes)
-        _, phi, seconds = train(model, method, data, scale["ablation_epochs"], SEEDS[0])
-        lam = infer(model, method, theta, phi, x, np.random.default_rng(1))
-        return {"neg_elbo": float(bound(model, theta, lam, x)[0].mean()), "seconds": seconds}
-
-    for name, changes in ABLATION.items():
-        store(f"ablation/{name}", lambda changes=changes: run(changes))
+def difference(results, part, reading, other, key="neg_elbo", view="seconds"):
+    """(mean, standard error, n, in how many of n it is below zero) of reading minus other, paired by oracle."""
+    a, b = (values(results, part, each, key, view) for each in (reading, other))
+    n = min(len(a), len(b))  # an ablation has the first oracles alone
+    return trial_tables.difference(a[:n], b[:n])
 
 
-# --- with a learned generator ------------------------------------------------------------------------------------------------
-
-
-class Started(savi.LSTMDecoder):
-    """An LSTMDecoder whose weights from z start uniform on (-z_range, z_range)."""
-
-    z_range = 3.0
-
-    def init(self, rng, dtype=np.float64):
-        theta = super().init(rng, dtype)
-        first = self.net.layers(self.split(theta)[2])[0]
-        first[:-1] = rng.uniform(-self.z_range, self.z_range, first[:-1].shape)
-        return theta
-
-
-def _learned_part(store, z_range, seed, scale):
-    data = synthetic.load(seed, "affine")
-    kind = savi.LSTMDecoder if z_range is None else Started
-    model = savi.LatentGaussianModel(kind(data.vocabulary, synthetic.UNITS, synthetic.UNITS, synthetic.LATENT))
-    x = data.test[: scale["test"]]
-    svi = {"step_size": 0.05, "momentum": 0.5, "clip": CLIP}
-    runs = {
-        "VAE": savi.VAE(sequence_encoder(data)),
-        "SVI": savi.SVI(K, **svi),
-        "VAE+SVI": savi.VAESVI(sequence_encoder(data), K, **svi),
-        "VAE+SVI+KL": savi.VAESVI(sequence_encoder(data), K, kl=True, **svi),
-        "SA-VAE": savi.SAVAE(sequence_encoder(data), K, **svi),
-    }
-
-    def run(method):
-        theta, phi, seconds = train(model, method, data, scale["learned_epochs"], seed)
-        lam = infer(model, method, theta, phi, x, np.random.default_rng(1))
-        loss, kl = bound(model, theta, lam, x)
-        log_px = quadrature.log_marginal(model, theta, x)
-        return {
-            "neg_elbo": float(loss.mean()),
-            "kl": float(kl.mean()),
-            "nll": -float(log_px.mean()),
-            "seconds": seconds,
-        }
-
-    for name, method in runs.items():
-        if z_range is None and name not in ("VAE", "SA-VAE"):
-            continue  # they end alike, with a latent that is not used
-        store(f"learned {z_range}/{seed}/{name}", lambda method=method: run(method))
-
-
-# --- the table and the picture -------------------------------------------------------------------------------------------
-
-
-ROWS = ("VAE", "SVI", "VAE+SVI", "VAE+SVI+KL", "SA-VAE", "iterative")
-
-
-def rows(results, part, name):
-    """The rows of a method in a part, one per seed."""
-    found = []
-    for seed in SEEDS:
-        runs = results["runs"]
-        source = "VAE" if name == "VAE+SVI" and part in ORACLES else name
-        row = runs.get(f"{part}/{seed}/{source}")
-        if row is not None:
-            found.append(row[name] if part in ORACLES and name != "SVI" else row)
-    return found
-
-
-def truths(results, part):
-    return [results["runs"][f"{part}/{seed}/truth"] for seed in SEEDS if f"{part}/{seed}/truth" in results["runs"]]
+def told(mean, error, n, below):
+    return f"{mean:+.3f} ± {error:.3f} ({below} of {n} lower) {verdict(mean, error)}"
 
 
 def report(results):
-    lines = []
-    for oracle in ORACLES:
-        truth = truths(results, oracle)
-        nll, best = (np.array([t[key] for t in truth]) for key in ("nll", "best"))
-        lines += [
-            f"oracle generator, {oracle}: true NLL {_words(nll)}, approximation gap {_words(best - nll)}",
-            f"{'':<12}{'-ELBO':>16}{'gap':>16}{'amortization':>16}{'KL':>14}{'seconds':>9}",
-        ]
-        for name in ROWS:
-            loss, kl, seconds = (
-                np.array([row[key] for row in rows(results, oracle, name)]) for key in ("neg_elbo", "kl", "seconds")
-            )
-            lines.append(
-                f"{name:<12}{_words(loss):>16}{_words(loss - nll):>16}{_words(loss - best):>16}{_words(kl):>14}"
-                f"{seconds.mean():9.0f}"
-            )
-    for z_range in (None, 3.0):
-        start = "as the LSTM draws them" if z_range is None else f"uniform on (-{z_range:g}, {z_range:g})"
-        lines += [
-            f"learned generator, affine, z-weights at first {start}",
-            f"{'':<12}{'-ELBO':>16}{'KL':>14}{'NLL':>16}",
-        ]
-        for name in ROWS[:-1]:
-            found = rows(results, f"learned {z_range}", name)
-            if found:
-                loss, kl, nll = (np.array([row[key] for row in found]) for key in ("neg_elbo", "kl", "nll"))
-                lines.append(f"{name:<12}{_words(loss):>16}{_words(kl):>14}{_words(nll):>16}")
-    lines.append("SA-VAE's training, one change at a time (tanh oracle, first seed): -ELBO")
-    lines += [
-        f"  {name[9:]:<30}{row['neg_elbo']:8.2f}"
-        for name, row in results["runs"].items()
-        if name.startswith("ablation")
-    ]
-    return "\n".join(lines)
+    lines = [line for part in ROWS for line in _part(results, part)]
+    lines.append("SA-VAE minus SA-VAE with another Hessian product, tanh oracle, -ELBO")
+    for name in ABLATION:
+        cells = [told(*difference(results, "tanh", "SA-VAE", name, view=view)) for view in VIEWS]
+        lines.append(f"  {name:<22}{cells[0]:<48}{cells[1]}")
+    lines.append("inner steps (step size of mu, of log_var, momentum, clip): in training; for 20 test steps; for 100")
+    for item, found in results["tuned"].items():
+        part, name = item.split("/")
+        for reading in READINGS.get(name, (name,)):
+            steps = [found["training"] if found["curve"] else None]
+            steps += [found[reading].get(view, {}).get("choice", {}).get("point") for view in ("seconds", "many")]
+            if any(steps):
+                lines.append(f"  {part:<8}{reading:<14}" + "".join(f"{_step(step):<30}" for step in steps))
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def _words(values):
-    return f"{values.mean():.2f} ± {values.std(ddof=1):.2f}" if len(values) > 1 else f"{values.mean():.2f}"
+def _part(results, part):
+    """Lines: each reading's numbers, then SA-VAE minus each of the others."""
+    known, nll = part != "learned", truths(results, part, "nll")
+    shared, seconds = results["plans"][part]["shared"], results["seconds"][part]
+    least = truths(results, part, "best" if known else "unigram") - (nll if known else 0)
+    yield (
+        f"{TITLES[part]}: {len(nll)} oracles, {seconds:g} processor seconds; the oracle's NLL {over_seeds(nll)}, "
+        f"{'approximation gap' if known else 'unigram'} {over_seeds(least)}"
+    )
+    yield (
+        f"{'':<14}{f'-ELBO, {shared} epochs':>18}{'-ELBO':>15}{'gap' if known else 'NLL':>15}{'KL':>14}{'100 steps':>15}"
+        f"{'epochs':>7}{'seconds':>8}{'   amortization' * known}"
+    )
+    for name in ROWS[part]:
+        loss, own = values(results, part, name), values(results, part, name, "gap" if known else "nll")
+        kl, many = values(results, part, name, "kl"), values(results, part, name, "many")
+        epochs, cpu = (values(results, part, name, key).mean() for key in ("epochs", "cpu"))
+        refined = "" if np.isnan(many).any() else over_seeds(many)
+        yield (
+            f"{name:<14}{over_seeds(values(results, part, name, view='epochs')):>18}{over_seeds(loss):>15}"
+            f"{over_seeds(own):>15}{over_seeds(kl):>14}{refined:>15}{epochs:7.1f}{cpu:8.1f}"
+            + known
+            * f"{over_seeds(own - least):>15}"
+        )
+    yield f"  SA-VAE minus, -ELBO:  {f'{shared} epochs':<48}{'equal seconds':<48}100 test steps"
+    for name in [name for name in ROWS[part] if name not in ("SA-VAE", "collapsed")]:
+        ways = [{"view": "epochs"}, {}, *([{"key": "many"}] if name not in UNREFINED else [])]
+        yield f"  {name:<20}" + "".join(
+            f"{told(*difference(results, part, 'SA-VAE', name, **way)):<48}" for way in ways
+        )
+    for name in [name for name in ROWS[part] if name != "SA-VAE" and not known]:
+        cells = [told(*difference(results, part, "SA-VAE", name, "nll", view)) for view in VIEWS]
+        yield f"  {f'NLL: {name}':<20}{cells[0]:<48}{cells[1]}"
+
+
+def _step(point):
+    if point is None:
+        return "-"
+    clip = "no clip" if point["clip"] is None else f"clip {point['clip']:g}"
+    return f"{point['step_size']:g}, {point['step_size'] * point['ratio']:g}, {point['momentum']:g}, {clip}"
+
+
+def claims(results):
+    """[SA] Table 1 as rows of the claims page."""
+    return [_claim(results, *claim) for claim in CLAIMS]
+
+
+def _claim(results, claim, part, name, others):
+    found = {view: {other: difference(results, part, name, other, view=view) for other in others} for view in VIEWS}
+    cells = {view: "; ".join(f"{name} minus {o} {told(*d)}" for o, d in of.items()) for view, of in found.items()}
+    judged = [verdict_of(*(verdict(*found[view][o][:2]) for view in ("seconds", "epochs"))) for o in others]
+    shared, seconds = results["plans"][part]["shared"], results["seconds"][part]
+    scale = (
+        f"{len(results['seeds'])} oracles of the source's size; {seconds:g} processor seconds each, or {shared} epochs; inner "
+        "steps tuned for every method"
+    )
+    return Claim("[SA] Table 1", claim, scale, cells["epochs"], cells["seconds"], worst(judged))
 
 
 def draw(results):
-    fig, axes = plots.figure(columns=3, width=4.5, height=4.0)
-    for ax, oracle in zip(axes, ORACLES):
-        truth = truths(results, oracle)
-        approximation = np.mean([t["best"] - t["nll"] for t in truth])
-        for i, name in enumerate(ROWS):
-            found = rows(results, oracle, name)
-            gaps = [row["neg_elbo"] - t["nll"] for row, t in zip(found, truth)]
-            look = plots.style(name.lower(), i)
-            ax.plot([i] * len(gaps), gaps, look["marker"], color=look["color"], markersize=6, alpha=0.8)
-            ax.annotate(
-                f"{np.mean(gaps):.2f}", (i, np.max(gaps)), xytext=(0, 7), textcoords="offset points", ha="center"
-            )
-        ax.axhline(approximation, color="0.4", linewidth=1, linestyle="--")
-        ax.text(len(ROWS) - 0.5, approximation, "best Gaussian", ha="right", va="bottom", fontsize=8, color="0.3")
-        nll = np.mean([t["nll"] for t in truth])
-        ax.set_xticks(range(len(ROWS)), ROWS, rotation=30, ha="right")
-        ax.set(ylabel="−ELBO − exact NLL (nats)", title=f"{oracle} oracle, NLL {nll:.2f}")
-        ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
-    ax = axes[2]
-    for name in ("SVI", "VAE+SVI", "SA-VAE"):
-        found, truth = rows(results, "tanh", name), truths(results, "tanh")
-        gaps = np.array([[row["by_steps"][str(k)] - t["nll"] for k in TEST_STEPS] for row, t in zip(found, truth)])
-        ax.plot(TEST_STEPS, gaps.mean(axis=0), **plots.style(name.lower()))
+    fig, axes = plots.figure(columns=3, rows=2, width=4.7, height=3.9)
+    for ax, part in zip(axes[0], ROWS):
+        _draw_methods(ax, results, part)
+    _draw_training(axes[1, 0], results, "tanh")
+    _draw_refinement(axes[1, 1], results, "tanh")
+    _draw_differences(axes[1, 2], results)
+    return fig
+
+
+def _look(name):
+    return plots.style({"VAE, then SVI": "vae-then-svi"}.get(name, name.lower()))
+
+
+def _draw_methods(ax, results, part):
+    """A mark for each oracle: full at equal seconds, hollow at equal epochs."""
+    known = part != "learned"
+    zero = truths(results, part, "nll") if known else values(results, part, "collapsed", "nll")
+    names = ROWS[part][not known :]
+    for i, name in enumerate(names):
+        look = _look(name)
+        for view, shift, fill in (("epochs", -0.17, "none"), ("seconds", 0.17, "full")):
+            above = values(results, part, name, view=view) - zero
+            ax.plot(
+                [i + shift] * len(above), above, look["marker"], color=look["color"], markersize=5, fillstyle=fill,
+                alpha=0.8,
+            )  # fmt: skip
+        at = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center", "fontsize": 8}
+        ax.annotate(f"{above.mean():.2f}", (i + 0.17, above.max()), **at)
+    ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    shared, seconds = results["plans"][part]["shared"], results["seconds"][part]
+    title = f"{part} oracle" if known else "learned generator"
+    ax.set(title=f"{title}: {seconds:g} s (full), {shared} epochs (hollow)")
+    ax.set_ylabel("−ELBO − exact NLL (nats)" if known else "−ELBO − the collapsed model's NLL (nats)")
+    if known:
+        least = (truths(results, part, "best") - zero).mean()
+        ax.axhline(least, color="0.4", linewidth=1, linestyle="--")
+        ax.text(len(names) - 0.5, least, "best Gaussian", ha="right", va="bottom", fontsize=8, color="0.3")
+        ax.set_yscale("log")
+        ticks = (0.05, 0.1, 0.2, 0.5, 1, 2, 4)
+        ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        ax.set_ylim(0.8 * least, None)
+        ax.minorticks_off()
+
+
+def _draw_training(ax, results, part):
+    for name in ROWS[part][1:]:
+        curves = np.array([curve for curve in values(results, part, name, "curve")], float)
+        if curves.shape[1] > 1:
+            ax.plot(curves[:, :, 1].mean(axis=0), curves[:, :, 3].mean(axis=0), **_look(name))
+    ax.set(xlabel="processor seconds of training", ylabel="validation −ELBO (nats)", title=f"{part} oracle: training")
+    ax.legend(frameon=False, fontsize=8)
+
+
+def _draw_refinement(ax, results, part):
+    nll = truths(results, part, "nll")
+    for name in ("SVI", "VAE, then SVI", "VAE+SVI+KL", "SA-VAE", "iterative"):
+        look, steps = _look(name), np.stack(values(results, part, name, "by_steps"))
+        ax.plot(TEST_STEPS, (steps - nll[:, None]).mean(axis=0), **look)
+        if name != "iterative":
+            end = (values(results, part, name, "many") - nll).mean()
+            ax.plot(MANY, end, look["marker"], color=look["color"], markersize=9, fillstyle="none")
     ax.set_xscale("symlog", linthresh=5)
     ax.set_xticks(TEST_STEPS, [str(k) for k in TEST_STEPS])
-    ax.set_ylim(0, 4)
+    ax.set_yscale("log")
+    ax.set_ylim(None, 5)
+    ax.set_yticks((0.3, 0.5, 1, 2, 4), ("0.3", "0.5", "1", "2", "4"))
     ax.minorticks_off()
-    ax.set(xlabel="SVI steps at test time", ylabel="−ELBO − exact NLL (nats)", title="tanh oracle: refinement")
-    ax.legend(frameon=False)
-    return fig
+    ax.set(
+        xlabel="test-time steps, tuned for 20 (ring: tuned for 100)",
+        ylabel="−ELBO − exact NLL (nats)",
+        title=f"{part} oracle: refinement",
+    )
+
+
+def _draw_differences(ax, results):
+    opponents = ("VAE, then SVI", "VAE+SVI+KL", "iterative")
+    ways = {"equal epochs": {"view": "epochs"}, "equal seconds": {}, "100 test steps": {"key": "many"}}
+    ticks = []
+    shown = [(part, label, way) for part in ("tanh", "affine") for label, way in ways.items()]
+    for i, (part, label, way) in enumerate(shown):
+        ticks.append(f"{part},\n{label}")
+        for j, name in enumerate(opponents):
+            if "key" in way and name in UNREFINED:
+                continue
+            mean, error, *_ = difference(results, part, "SA-VAE", name, **way)
+            look = _look(name) | {"linestyle": "", "label": None if i else f"minus {name}"}
+            ax.errorbar(i + 0.22 * (j - 1), mean, CERTAIN * error, capsize=2, **look)
+    ax.axhline(0, color="0.4", linewidth=1)
+    ax.set_xticks(range(len(ticks)), ticks, fontsize=7, rotation=30)
+    ax.set(ylabel="SA-VAE minus the other (nats)", title="paired by oracle, two standard errors")
+    ax.legend(frameon=False, fontsize=8)
 
 
 if __name__ == "__main__":

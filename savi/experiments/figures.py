@@ -1,4 +1,4 @@
-"""What the scripts of figures/ and lessons/ share: their main program, the models of [LI], the methods of [SA] 5.1."""
+"""What the scripts of figures/ and lessons/ share: their main program, claims, the models of [LI]."""
 
 import argparse
 import inspect
@@ -9,22 +9,15 @@ import sys
 import tempfile
 from typing import NamedTuple
 
-import numpy as np
-
-from ..data import synthetic
 from ..engine.files import replacing
 from ..inference.amortized import VAE
 from ..inference.iterative import Iterative, network
-from ..inference.svi import SVI
-from ..models.decoders import FixedDecoder, MLPDecoder
+from ..models.decoders import MLPDecoder
 from ..models.gaussian import AnalyticKL
 from ..models.latent_gaussian import LatentGaussianModel
 from ..models.likelihoods import Bernoulli
-from ..nets.encoders import LSTMEncoder
 from ..nets.highway import HighwayMLP
 from ..nets.mlp import MLP
-from . import quadrature
-from .evaluation import infer
 
 
 def script(path, compute, draw, report=None):
@@ -100,47 +93,3 @@ def highway_vae(model, hidden, samples=1):
 def iterative(model, encodings, hidden, iterations, samples=1):
     """The iterative inference model of [LI] with these encodings and the decoder's `hidden` layers in reverse."""
     return Iterative(network(model, encodings, [*reversed(hidden)]), encodings, iterations, samples)
-
-
-# --- [SA] 5.1: sequences from an oracle, every number by quadrature ----------------------------------------------------------
-
-K, NODES, VALID, CLIP = 20, 12, 100, 2.0  # SVI steps, of quadrature, validation sequences, of test-time SVI
-INNER = {"steps": K, "step_size": 0.002, "momentum": 0.5}  # in training through the steps
-STEP_SIZES = (  # of test-time SVI, for mu and log_var
-    (0.02, 0.05), (0.05, 0.05), (0.05, 0.2), (0.1, 0.2), (0.1, 0.5), (0.2, 0.5), (0.2, 1.0),
-)  # fmt: skip
-FIT = {"batch": 50, "learning_rate": 1e-3, "clip": 5.0, "progress": False, "valid_examples": VALID}
-
-
-def known_model(data):
-    """(model, theta): the oracle of `synthetic.load`, whose parameters are known; theta is empty."""
-    return LatentGaussianModel(FixedDecoder(data.decoder, data.theta.astype(np.float32))), np.zeros(0, np.float32)
-
-
-def sequence_encoder(data):
-    """From the oracle's sequences to lam, as wide as the oracle itself."""
-    return LSTMEncoder(data.vocabulary, synthetic.UNITS, synthetic.UNITS, 2 * synthetic.LATENT)
-
-
-def bound(model, theta, lam, x):
-    """-ELBO (N,) and KL (N,), nats, E_q by quadrature."""
-    reconstruction, kl = quadrature.elbo_parts(model, theta, lam, x, NODES)
-    return reconstruction + kl, kl
-
-
-def refined(method, sizes, steps=K):
-    """The method's start, or the prior where it is None, followed at test time by SVI with step sizes (mu's, log_var's)."""
-    step_size = np.repeat(np.float32(sizes), synthetic.LATENT)
-    if method is None:
-        return SVI(steps, step_size, 0.5, CLIP)
-    return VAE(method.encoder, steps, step_size, 0.5, CLIP)
-
-
-def best_step_sizes(model, theta, phi, method, x):
-    """Those of STEP_SIZES with the lowest mean -ELBO on sequences x when `method` is refined by them."""
-    rng = np.random.default_rng(0)
-    losses = [
-        bound(model, theta, infer(model, refined(method, s), theta, phi, x, rng, steps=K), x)[0].mean()
-        for s in STEP_SIZES
-    ]
-    return STEP_SIZES[int(np.argmin(losses))]

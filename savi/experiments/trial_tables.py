@@ -84,8 +84,8 @@ def differences(results, name, others, measure="neg_elbo"):
 def claim_cells(results, name, other, measure="neg_elbo"):
     """{"epochs", "seconds", "verdict"}: what a Claim that `name` is better than `other` says of its numbers, and whether it is.
 
-    It holds where it is better at both costs, and is weaker where at equal epochs alone; "not at this scale" is worse at equal
-    seconds, as more training might reverse it.
+    It holds where it is better at both costs, and is weaker where at one of them, and not worse at equal seconds; "not at
+    this scale" is worse at equal seconds, as more training might reverse it.
     """
     cells, verdicts = {}, {}
     for stop in STOPS:
@@ -98,11 +98,11 @@ def claim_cells(results, name, other, measure="neg_elbo"):
 
 def verdict_of(seconds, epochs):
     """One of figures.VERDICTS for a claim of "better", from tables.verdict at equal seconds and at equal epochs."""
+    if seconds == "worse":
+        return "not at this scale"
     if seconds == "better":
         return "holds" if epochs == "better" else "weaker"
-    if epochs == "better":
-        return "weaker"
-    return "not told apart" if "not told apart" in (seconds, epochs) else "not at this scale"
+    return "weaker" if epochs == "better" else "not told apart"
 
 
 def worst(verdicts):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import savi
-from savi import plots, synthetic
+from savi import plots
 from savi.experiments import figures
 from savi.inference.iterative import Data, Error, Gradient
 
@@ -149,30 +149,3 @@ def test_the_models_of_images_have_the_sources_sizes():
     for method in (vae, iterative, figures.iterative(model, [Gradient()], [8, 8], 1)):
         theta, phi = (thing.init(np.random.default_rng(0), np.float32) for thing in (model, method))
         assert np.isfinite(method.gradient(model, theta, phi, x, np.random.default_rng(0))[0]).all()
-
-
-def test_step_sizes_of_test_time_svi_are_the_best_of_the_list(monkeypatch):
-    monkeypatch.setattr(synthetic, "UNITS", 5)
-    data = synthetic.load(0, examples=(4, 4, 4), vocabulary=9, units=5)
-    model, theta = figures.known_model(data)
-    chosen = figures.best_step_sizes(model, theta, None, None, data.valid)
-    losses = {}
-    for sizes in figures.STEP_SIZES:
-        method = figures.refined(None, sizes)
-        lam = method.infer(model, theta, None, data.valid, np.random.default_rng(0))
-        losses[sizes] = figures.bound(model, theta, lam, data.valid)[0].mean()
-    assert losses[chosen] < max(losses.values()) and figures.sequence_encoder(data).outputs == 4
-
-
-def test_a_refinement_has_a_step_size_for_means_and_one_for_variances(monkeypatch):
-    data = synthetic.load(0, examples=(4, 4, 4), vocabulary=9, units=5)
-    vae = savi.VAE(savi.LSTMEncoder(9, 2, 3, 4))
-    for method, kind in ((None, savi.SVI), (vae, savi.VAE)):
-        refined = figures.refined(method, (0.1, 0.5), steps=3)
-        assert type(refined) is kind and (refined.steps, refined.momentum, refined.clip) == (3, 0.5, figures.CLIP)
-        np.testing.assert_allclose(refined.step_size, [0.1, 0.1, 0.5, 0.5], rtol=1e-6)
-    model, theta = figures.known_model(data)
-    lam = np.random.default_rng(0).uniform(-1, 1, (4, 4)).astype(np.float32)
-    loss, kl = figures.bound(model, theta, lam, data.valid)
-    np.testing.assert_allclose(kl, savi.AnalyticKL.value(lam, np.zeros(4)), rtol=1e-5)
-    np.testing.assert_allclose(loss, sum(savi.quadrature.elbo_parts(model, theta, lam, data.valid, figures.NODES)))
