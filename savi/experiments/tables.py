@@ -112,7 +112,8 @@ def differences(results, key="neg_elbo", against=None):
 def tuned(results):
     """What was tuned: a line for each method with an inner step, its values in training and at test time."""
     chosen, settings = results.get("tuning", {}), results["settings"]
-    train = "chosen on validation examples" if chosen else "as set, not tuned"
+    own = "each method's own" if settings.get("step_size") is None else "as set, not tuned"
+    train = "chosen on validation examples" if chosen else own
     test = "as in training" if settings["tune"] == "none" else "chosen on validation examples, for each seed"
     lines = [f"inner steps (step size, momentum, clip): in training {train}; at test time {test}"]
     for name in settings["methods"]:
