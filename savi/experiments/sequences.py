@@ -22,7 +22,7 @@ from .tuning import GRID, search
 
 K, NODES, VALID = 20, 12, 100  # SVI steps, of quadrature, validation sequences
 INNER_GRID = GRID | {"ratio": (1, 2, 2.5, 4, 5, 10, 20)}  # of log_var's step size to mu's
-STARTS = (  # of a search: the source's inner step, and a large one that is clipped
+STARTS = (  # of a search: SA-VAE's in training until it was tuned, and a large one that is clipped
     {"step_size": 0.002, "momentum": 0.5, "clip": None, "ratio": 1},
     {"step_size": 0.02, "momentum": 0.5, "clip": 2.0, "ratio": 2.5},
 )
