@@ -263,6 +263,23 @@ def test_parts_are_about_80_10_10():
     np.testing.assert_allclose(counts / 20000, [0.8, 0.1, 0.1], atol=0.01)
 
 
+def test_a_part_is_a_share_of_the_hashes_to_the_last_bit():
+    names = np.array([f"name {i}" for i in range(20000)])
+    hashes = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") for name in names]
+    for edges, tenths in (((0.8, 0.9), (8, 9)), ((0.9, 1.0), (9, 10))):
+        expected = [sum(10 * number >= edge << 64 for edge in tenths) for number in hashes]
+        np.testing.assert_array_equal(data._part_of(names, edges), expected)
+    np.testing.assert_array_equal(data._part_of(names), data._part_of(names, (0.8, 0.9)))
+
+
+def test_the_first_that_is_here_or_a_sentence(tmp_path, drawn_cache, monkeypatch):
+    refuses(
+        ["none of mnist, omniglot is here", tmp_path], lambda: data.first_present("mnist", "omniglot", folder=tmp_path)
+    )
+    monkeypatch.setenv("SAVI_CACHE", str(drawn_cache[0]))
+    assert data.first_present("omniglot", "glyphs", folder=tmp_path).name == "glyphs"
+
+
 # --- cache
 
 

@@ -92,3 +92,27 @@ def test_sequences_are_a_dataset_that_keeps_its_oracle():
     assert isinstance(few, Dataset) and len(few.train) == 3
     assert few.decoder is data.decoder and few.theta is data.theta and few.vocabulary == 12
     assert few.prepare(few.test, None) is few.test
+
+
+@pytest.mark.parametrize("oracle", ["tanh", "affine"])
+def test_every_part_of_a_draw_has_its_range_and_its_spread(oracle):
+    data = synthetic.load(5, oracle, (1, 1, 1), z_range=3.0)
+    lstm, from_h, net = data.decoder.split(data.theta)
+    embeddings, W = data.decoder.lstm.split(lstm)
+    first, *others = data.decoder.net.layers(net)
+    parts = [(W[:-1], 1), (W[-1], 1), (from_h, 1), (first[:-1], 3), (first[-1], 1)]
+    parts += [part for layer in others for part in ((layer[:-1], 0.6), (layer[-1], 1))]
+    for part, limit in parts:
+        assert -limit <= part.min() < -0.8 * limit and 0.8 * limit < part.max() <= limit
+        error = 5 * limit / np.sqrt(part.size)
+        assert abs(part.mean()) < error and abs(part.std() - limit / np.sqrt(3)) < error
+        assert len(np.unique(part)) == part.size
+    assert abs(embeddings.mean()) < 0.02 and abs(embeddings.std() - 1) < 0.01
+
+
+def test_parameters_and_sequences_have_streams_of_their_own():
+    data = synthetic.load(5, **SMALL)
+    np.testing.assert_array_equal(data.theta, synthetic.draw(data.decoder, np.random.default_rng([5, 0])))
+    rng = np.random.default_rng([5, 1])
+    z = rng.standard_normal((40, 2))
+    np.testing.assert_array_equal(data.train, data.decoder.sample(data.theta, z, rng, 5))

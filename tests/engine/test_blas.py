@@ -1,5 +1,6 @@
 """Products in blocks are products; settings of the process are given back; any matrix library will do."""
 
+import os
 import threading
 
 import numpy as np
@@ -64,6 +65,45 @@ def test_a_net_computes_the_same_with_blocks_and_without(seed):
             results.append((record.output.copy(), net.gradient(params, record, d)))
     for one, other in zip(*results):
         assert_close(one, other, rtol=1e-13)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_products_without_rows_or_without_terms_are_not_cut(turned, in_blocks):
+    assert blas._width(0, 5, 800, turned) == blas._width(5, 0, 800, turned) == 0
+    for rows, inner in ((0, 5), (5, 0)):
+        b = np.ones((800, inner)).T if turned else np.ones((inner, 800))
+        np.testing.assert_array_equal(
+            blas.matmul(np.ones((rows, inner)), b, np.full((rows, 800), np.nan)), np.zeros((rows, 800))
+        )
+
+
+def test_transposed_weights_are_copied_from_the_second_pass_on_where_products_read_in_order(in_blocks):
+    matrices = [np.arange(6.0).reshape(2, 3), np.arange(3.0).reshape(3, 1)]
+    turned = blas.Transposed(matrices)
+    passes = [turned() for _ in range(3)]
+    for views in passes:
+        for W, W_T in zip(matrices, views, strict=True):
+            np.testing.assert_array_equal(W_T, W.T)
+    assert all(np.shares_memory(W, W_T) for W, W_T in zip(matrices, passes[0]))
+    assert passes[2] is passes[1]
+    assert np.shares_memory(matrices[0], passes[1][0]) == in_blocks
+    assert passes[1][0].flags.c_contiguous != in_blocks
+
+
+def openblas():
+    """Whether NumPy says that it was built with OpenBLAS."""
+    built = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return "openblas" in built["name"].lower() and os.path.isdir(
+        os.path.join(os.path.dirname(np.__file__), "..", "numpy.libs")
+    )
+
+
+@pytest.mark.skipif(not openblas(), reason="NumPy brings no OpenBLAS here")
+def test_the_openblas_that_numpy_brings_is_found():
+    assert blas._function("get_num_threads")() >= 1
+    assert blas._function("get_corename") is not None
+    assert isinstance(blas.one_thread(), blas.Held)
+    assert blas._function("no_such_thing") is None
 
 
 def test_a_setting_is_held_by_the_first_and_given_back_by_the_last_even_after_an_error():

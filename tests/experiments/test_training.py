@@ -34,7 +34,7 @@ from savi.data import Dataset, binarize
 from savi.experiments import training as room
 from savi.experiments.checkpoints import load_checkpoint
 from savi.experiments.training import NonFiniteLoss, fit
-from savi.inference.optimizers import clip_norm
+from savi.inference.optimizers import Adam, clip_norm
 
 METHODS = {
     "vae": lambda encoder: VAE(encoder),
@@ -447,6 +447,53 @@ def test_an_interrupt_while_a_file_is_written_leaves_whole_files_and_the_same_bi
     for name, params in (("best.npz", resumed[:2]), ("last.npz", resumed.last)):
         for a, b in zip(load_checkpoint(tmp_path / name), params):
             assert a.tobytes() == b.tobytes()
+
+
+def test_a_step_is_a_minibatchs_gradient_through_adam_and_every_number_of_it_has_its_stream():
+    model, method = build()
+
+    def rng(*stream):
+        return np.random.default_rng([7, *stream])
+
+    theta, phi = model.init(rng(0, 0), np.float32, DATA.train), method.init(rng(0, 1), np.float32)
+    x = DATA.train[rng(1, 0).permutation(40)[:16]].astype(np.float32)
+    _, d_theta, d_phi = method.gradient(model, theta, phi, x, rng(3, 0, 0))
+    result = short(method, epochs=1 / 3, seed=7, clip=0.05)
+    for params, d, stepped in zip((theta, phi), (d_theta, d_phi), result.last):
+        step = Adam(0.01).update(Adam(0.01).init(params), clip_norm(d / 16, 0.05))[1]
+        np.testing.assert_array_equal(stepped, params + step)
+        assert np.abs(step).max() > 0.009
+
+
+def test_what_is_drawn_anew_and_what_judges_have_streams_of_their_own():
+    drawn = []
+
+    def prepare(x, rng):
+        drawn.append(rng.random())
+        return x
+
+    short(SVI(1), data=DATA._replace(prepare=prepare), epochs=1, seed=7, monitor={"more": DATA.train[:5]})
+    streams = [(4, 0), (4, 1), (2, 0, 0), (2, 0, 1), (2, 0, 2)]  # the judges once, then each minibatch
+    assert drawn == [np.random.default_rng([7, *stream]).random() for stream in streams]
+
+
+def test_the_judges_noise_is_the_same_in_every_row():
+    seen = []
+
+    class Judged(SVI):
+        def infer(self, model, theta, phi, x, rng, steps=None):
+            seen.append(rng.random())
+            return super().infer(model, theta, phi, x, rng, steps)
+
+    short(Judged(1), epochs=2, seed=7, monitor={"more": DATA.train[:5]})
+    assert seen == 3 * [np.random.default_rng([7, 4, i, 1]).random() for i in (0, 1)]
+
+
+def test_the_settings_of_a_run_lie_beside_it(tmp_path):
+    short(SVI(2, 0.1), epochs=0, seed=3, out=tmp_path)
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    assert settings["seed"] == 3 and settings["batch"] == 16 and settings["examples"] == 40
+    assert settings["method"] == repr(SVI(2, 0.1)) and settings["model"] == repr(build()[0])
 
 
 def test_ctrl_c_saves_the_steps_of_the_epoch_that_are_done(tmp_path):

@@ -251,6 +251,14 @@ def test_an_autograd_model_gives_the_closed_forms_gradients(name, likelihood, kl
         assert_close(by_autograd, closed_form, 1e-9, 1e-13)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_phi_is_at_first_what_its_encoder_draws(name):
+    method = METHODS[name](MLP([4, 4]), steps=1)
+    size = method.size
+    drawn, encoder = (m.init(np.random.default_rng(3)) for m in (method, MLP([4, 4])))
+    np.testing.assert_array_equal(drawn, encoder if size else np.zeros(0))
+
+
 def test_vae_svi_kl_says_what_an_autograd_model_lacks():
     _, method, theta, phi, x = setting("vae+svi+kl")
     bare = AutogradModel(lambda lam, theta, x, noise, beta: anp.sum(lam**2, axis=1), 4, len(theta), 2)

@@ -405,6 +405,14 @@ def test_infer_takes_the_methods_own_number_of_iterations_unless_told_otherwise(
     np.testing.assert_array_equal(own, three)
 
 
+def test_phi_is_at_first_what_its_net_and_its_start_draw():
+    p, encoder = small(), MLP([5, 4])
+    for start, rest in (("prior", np.zeros(0)), ("learned", np.zeros(4)), (encoder, None)):
+        method, rng = Iterative(p.method.net, p.method.encodings, start=start), np.random.default_rng(3)
+        expected = [p.method.net.init(rng), encoder.init(rng) if rest is None else rest]
+        np.testing.assert_array_equal(method.init(np.random.default_rng(3)), np.concatenate(expected))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dtype_in_is_dtype_out(dtype):
     p = small(start="learned", dtype=dtype)

@@ -110,6 +110,15 @@ def test_a_mixture_is_a_density_and_its_draws_have_its_moments():
     assert_close(log_density(program, {"x": points}), expected, 1e-12)
 
 
+def test_a_mixtures_draw_is_its_chosen_normals_to_the_last_bit():
+    pi, mu, log_var = np.array([0.2, 0.5, 0.3]), np.array([-3.0, 0.0, 2.0]), np.array([-1.0, 0.0, 0.5])
+    x = sample(lambda t: t.mixture("x", np.log(pi), mu, log_var), (1000,), np.random.default_rng(3))["x"]
+    rng = np.random.default_rng(3)
+    k = np.searchsorted(np.cumsum(pi)[:-1], rng.random((1000, 1))[:, 0])
+    np.testing.assert_allclose(x, mu[k] + np.exp(log_var[k] / 2) * rng.standard_normal(1000), rtol=1e-13)
+    assert set(k) == {0, 1, 2}
+
+
 def test_two_branches_may_draw_at_one_name():
     def program(t):
         z = t.discrete("z", [0.0, 0.0])

@@ -33,6 +33,7 @@ from savi import (
 from savi.models import z_at as sequences
 from savi.nets import lstm, lstm_cell
 from savi.nets.lstm import LSTM, check_tokens
+from savi.nets.mlp import MLP
 from savi.testing import assert_close, seeds
 
 KINDS = [("output", ()), ("output", (3,)), ("output", (3, 4)), ("input", ()), ("input", (3,))]
@@ -456,6 +457,24 @@ def test_initial_parameters_have_the_stated_variances():
         decoder = LSTMDecoder(9, 3, 80, 40, (20,), z_at=z_at)
         join = decoder.split(decoder.init(np.random.default_rng(0)))[1]
         assert abs(join[:inputs].var() * inputs - 1) < 0.1 and not join[inputs:].any()
+
+
+def test_initial_parameters_are_the_stated_draws_to_the_last_bit():
+    rng = np.random.default_rng(3)
+    embeddings, W = rng.standard_normal((4, 2)), rng.uniform(-1, 1, (7, 20)) * np.sqrt(3 / 7)
+    expected = np.concatenate([embeddings.ravel(), W.ravel(), np.repeat([0, 1, 0, 0], 5)])
+    np.testing.assert_array_equal(LSTM(3, 2, 5).init(np.random.default_rng(3)), expected)
+    net = MLP([5, 6], "identity").init(rng)
+    np.testing.assert_array_equal(
+        LSTMEncoder(3, 2, 5, 6).init(np.random.default_rng(3)), np.concatenate([expected, net])
+    )
+    for z_at, rows in (("output", 5), ("input", 3)):
+        decoder, rng = LSTMDecoder(3, 2, 5, 3, (4,), z_at=z_at), np.random.default_rng(3)
+        drawn = decoder.init(np.random.default_rng(3))
+        lstm, join, net = decoder.split(drawn)
+        np.testing.assert_array_equal(lstm, decoder.lstm.init(rng))
+        np.testing.assert_array_equal(net, decoder.net.init(rng))
+        np.testing.assert_array_equal(join[:rows], rng.uniform(-1, 1, join[:rows].shape) * np.sqrt(3 / rows))
 
 
 def test_a_fixed_decoder_is_freed_is_of_thetas_dtype_and_tells_its_parameters():

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from savi.engine import blas as engine_blas
 from savi.engine.files import InputError
-from savi.engine.records import Block, ParamSum
+from savi.engine.records import Block, ParamSum, Records
 from savi.nets.activations import ACTIVATIONS, Activation
 from savi.nets.mlp import MLP
 from savi.testing import arrays, assert_close, check_gradient, mlps, seeds, sizes
@@ -77,6 +78,29 @@ def test_layers_are_views_of_the_flat_vector():
     for layer, value in zip(net.layers(params), (1, 2)):
         layer[...] = value
     np.testing.assert_array_equal(params, [1] * 9 + [2] * 4)
+
+
+def test_init_is_the_stated_draw_to_the_last_bit():
+    rng = np.random.default_rng(3)
+    first, second = (rng.uniform(-1, 1, (n, m)) * np.sqrt(6 / (n + m)) for n, m in ((4, 3), (3, 2)))
+    expected = np.concatenate([first.ravel(), np.zeros(3), second.ravel(), np.zeros(2)])
+    np.testing.assert_array_equal(MLP([4, 3, 2]).init(np.random.default_rng(3)), expected)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_net_is_the_same_however_products_read_their_factors(in_place, monkeypatch):
+    monkeypatch.setattr(engine_blas, "reads_in_place", lambda: in_place)
+    rng, net = np.random.default_rng(0), MLP([3, 5, 4, 2])
+    params, x = rng.normal(size=net.size), rng.normal(size=(7, 3))
+    layers = net.layers(params)
+    transposed, records = net.transposed(layers), Records(net.shapes, held=3)
+    for _ in range(3):  # views, then copies
+        record = records.next(7, float)
+        record.x[...] = x
+        d_x, d_params = backward(net, params, x)
+        record.output[...] = np.sin(net.forward(layers, record))
+        assert_close(net.backward(transposed(), record), d_x, 1e-13, name="d x")
+        assert_close(ParamSum(net, float).add(record).value(), d_params, 1e-13, name="d params")
 
 
 def test_init_draws_glorot_weights_and_zero_biases():
