@@ -5,6 +5,7 @@ import importlib
 import json
 import pathlib
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 import savi
 from savi.data.images import Dataset
+from savi.experiments import figures
 from savi.experiments.tables import equal_epochs, markdown, paired, verdict
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -90,7 +92,9 @@ def test_the_sentences_under_the_table_have_its_numbers():
     assert f"which trained for {epochs['sa-vae']} epochs where it trained for {epochs['vae-then-svi']}" in text
     trained = ("vae+svi", "vae+svi+kl", "sa-vae")
     svi, kl, sa = (paired(results, name, "vae-then-svi", "at_equal_epochs") for name in trained)
-    words = f"VAE+SVI is {-svi[0]:.1f}, VAE+SVI+KL {-kl[0]:.1f} and SA-VAE {-sa[0]:.1f} nats below it, these three not told"
+    words = (
+        f"VAE+SVI is {-svi[0]:.1f}, VAE+SVI+KL {-kl[0]:.1f} and SA-VAE {-sa[0]:.1f} nats below it, these three not told"
+    )
     assert f"At equal epochs ({shared}) the order turns: {words}" in text
     assert {verdict(*found[:2]) for found in (svi, kl, sa)} == {"better"}
     for name, other in (("sa-vae", "vae+svi"), ("sa-vae", "vae+svi+kl"), ("vae+svi", "vae+svi+kl")):
@@ -229,3 +233,11 @@ def test_the_index_lists_every_page():
 def test_every_public_name_is_importable():
     for name in savi.__all__:
         assert getattr(savi, name) is not None
+
+
+def test_the_claims_are_what_the_committed_figures_say():
+    done = subprocess.run([sys.executable, ROOT / "lessons" / "book" / "claims.py", "--check"], check=False)
+    assert done.returncode == 0
+    rows = [line for line in PAGES["lessons/book/claims.md"].splitlines() if line.startswith("| [")]
+    verdicts = {line.split(" | ")[5] for line in rows}
+    assert len(rows) >= 15 and verdicts <= {*figures.VERDICTS, "not yet"}

@@ -89,6 +89,8 @@ def paired(results, name, other, key="neg_elbo"):
 
 def verdict(mean, error):
     """ "better" or "worse" where a difference of losses is beyond two standard errors; else "not told apart"."""
+    if np.isnan(mean):
+        return "one of them diverged"
     if not abs(mean) > CERTAIN * error:
         return "not told apart"
     return "better" if mean < 0 else "worse"

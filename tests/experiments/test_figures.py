@@ -78,38 +78,6 @@ def test_claims_are_rows_with_numbers_and_a_verdict(name):
         assert not re.search(r"[|\n]|\bnan\b|\binf\b", " ".join(claim)), claim
 
 
-def test_every_figure_of_learning_to_infer_claims():
-    assert {path.stem for path in SCRIPTS if path.stem.startswith("li_")} <= set(CLAIMING)
-
-
-def test_an_optimizer_leads_from_where_it_stays_below_what_the_iterative_model_has_reached():
-    import li_fig6_10_optimizers as script
-
-    shown = np.array(script.SHOWN)
-    iterative = np.where(shown < 5, 200.0, 150.0)
-    iterative[shown > 100] = 300  # it drifts, but what it had reached counts
-    late, early = np.where(shown < 60, 160.0, 149.0), np.where(shown < 2, 250.0, 140.0)
-    never, back = np.full(len(shown), 151.0), np.where(shown == 300, 160.0, 140.0)
-    panels = [
-        {"name": "gradient", "curves": {"iterative": {"any": iterative}, "x": {"16": a, "100": b, "300": c}}}
-        for a, b, c in ((never, late, late), (never, never, early), (never, never, back))
-    ]
-    found = script.leads_from({"panels": panels}, "gradient", "x")
-    assert found.tolist() == [60, 2, np.inf]
-
-
-def test_at_equal_seconds_a_slower_optimizer_has_fewer_iterations():
-    import li_fig6_10_optimizers as script
-
-    falling = [500.0 - t for t in script.SHOWN]
-    curves = {"iterative": {"any": falling}, "x": dict.fromkeys(("16", "100", "300"), falling)}
-    results = {"panels": [{"name": "gradient", "curves": curves, "seconds": {"iterative": 1.0, "x": 2.0}}]}
-    assert script.at(results, "gradient", "x", 100).tolist() == [400]
-    assert script.at_equal_seconds(results, "gradient", "x", 100).tolist() == [450]
-    results["panels"][0]["seconds"]["x"] = 0.5  # it ends where its curve does
-    assert script.at_equal_seconds(results, "gradient", "x", 100).tolist() == [400]
-
-
 def test_a_norm_falls_until_its_first_step_that_is_not_certain():
     import li_table1 as script
 
@@ -118,17 +86,6 @@ def test_a_norm_falls_until_its_first_step_that_is_not_certain():
     assert script.falls_until(values) == 3
     assert script.falls_until(-values) == 0 and script.falls_until(values[:, :3]) == 2
     np.testing.assert_allclose(script.improvement(np.array([[9.0, 8.0, 6.0]])), [[0, 25]])
-
-
-def test_a_walk_that_diverges_has_lost_the_most_that_counts():
-    import li_ablation as script
-
-    ends = (90.0, 102.0, float("nan"), float("inf"), 1e30)
-    rows = [
-        {"method": "a", "seed": i, "neg_elbo at equal epochs": 100.0, "long at equal epochs": v}
-        for i, v in enumerate(ends)
-    ]
-    assert script.lost({"rows": rows}, "a", "epochs").tolist() == [-10, 2, *3 * [script.CEILING]]
 
 
 @pytest.mark.parametrize("quick", ["", "1"])
