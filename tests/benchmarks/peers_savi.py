@@ -88,7 +88,7 @@ class Peer:
         chunks = iter(noise)
         model = savi.LatentGaussianModel(self.model.decoder)
         model.draw_noise = lambda rng, size, batch, dtype: np.array(list(itertools.islice(chunks, size)))
-        return importance_weighted(model, theta, lam, x, None, samples)
+        return importance_weighted(model, theta, lam, x, np.random.default_rng(0), samples)
 
     def floors(self, operation, batch, samples=1):
         """Two functions that do nothing but the matrix products of one such operation, with everything prepared: cut in

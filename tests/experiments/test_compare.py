@@ -132,8 +132,8 @@ def test_without_out_the_next_free_folder_is_taken(tmp_path, monkeypatch):
         (["--data", "cifar"], ["cifar", "glyphs", "synthetic"]),
         (["--epochs", "0"], ["epochs", ">= 1"]),
         (["--batch", "0"], ["batch"]),
-        (["--latent", "0"], ["sizes"]),
-        (["--hidden", "-3"], ["sizes"]),
+        (["--latent", "0"], ["784, 8, 0", "expected a whole number >= 1"]),
+        (["--hidden", "-3"], ["-3", "expected a whole number >= 1"]),
         (["--steps", "-1"], ["steps", "-1"]),
         (["--momentum", "1.5"], ["momentum", "1.5"]),
         (["--step-size", "-1"], ["step_size"]),
@@ -383,7 +383,9 @@ def test_tuning_all_chooses_the_inner_step_of_training_too_once_for_all_seeds(tm
 
 def test_every_table_says_what_was_tuned(tmp_path):
     lines = tables.tuned(tuned(tmp_path / "none", "none")).splitlines()
-    assert "in training as set, not tuned; at test time as in training" in lines[0] and "sa-vae" in lines[2]
+    assert "in training each method's own; at test time as in training" in lines[0] and "sa-vae" in lines[2]
+    said = tables.tuned(tuned(tmp_path / "set", "none", step_size=0.05))
+    assert "in training as set, not tuned; at test time as in training" in said
     words = tables.tuned(tuned(tmp_path / "all", "all", seeds=[0]))
     assert "in training chosen on validation examples; at test time chosen" in words and "not tuned" in words
 

@@ -61,4 +61,4 @@ def test_a_method_that_diverged_is_nobodys_best_opponent():
         "vae-then-svi minus svi",
         "svi minus vae-then-svi",
     ]
-    assert "nan (one seed): not told apart" in lines[0]
+    assert "nan (one seed): one of them diverged" in lines[0]

@@ -254,7 +254,7 @@ def test_two_drivers_on_one_folder_are_refused(squares, tmp_path):
 
 def test_parts_of_files_that_a_killed_process_left_are_removed(squares, tmp_path):
     (tmp_path / "out" / "x=1").mkdir(parents=True)
-    (tmp_path / "out" / "x=1" / "result.json.12ab.part").write_text("half")
+    (tmp_path / "out" / "x=1" / "result.json.0123abcd.part").write_text("half")
     swept(squares(), tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.part"))
 

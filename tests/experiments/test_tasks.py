@@ -432,4 +432,4 @@ def test_the_decay_of_phi_reaches_the_training(tmp_path):
     results = [compared(COUNTS, tmp_path / str(d), methods=["vae", "svi"], phi_decay=d) for d in (0.0, 40.0)]
     losses = [[row["neg_elbo"] for row in r["rows"]] for r in results]
     assert losses[0][0] != losses[1][0] and losses[0][1] == losses[1][1]  # SVI has no phi
-    assert json.loads((tmp_path / "40.0" / "settings.json").read_text())["phi_decay"] == 40.0
+    assert kept(tmp_path / "40.0" / "settings.json")["phi_decay"] == 40.0
