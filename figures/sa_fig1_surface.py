@@ -105,7 +105,9 @@ def draw(results):
         )
     look = plots.style("vae")
     left.plot(*results["paths"]["vae"][0], "o", color="k", markersize=7, markeredgecolor="w", label="VAE")
-    left.plot(*results["best"], "*", color="#F0E442", markersize=14, markeredgecolor="k", label="best Gaussian")
+    left.plot(
+        *results["best"], "*", color="#F0E442", markersize=18, markeredgecolor="k", zorder=1.5, label="best Gaussian"
+    )
     for k, (*point, _) in enumerate(results["mode_points"]):
         left.plot(
             *point, "x", color="#009E73", markersize=9, markeredgewidth=2.5, label=None if k else "posterior's modes"
@@ -134,6 +136,8 @@ def draw(results):
     right.set_xticks(range(len(names)), [plots.style(name)["label"] for name in names])
     right.set(ylabel="−ELBO − exact NLL (nats)", yscale="symlog", title=f"{len(gaps)} test sequences, tanh oracle")
     right.set_ylim(0, None)
+    right.set_yticks((0, 0.2, 0.5, 1, 2, 5, 10), ("0", "0.2", "0.5", "1", "2", "5", "10"))
+    right.minorticks_off()
     right.legend(frameon=False, fontsize=8)
     return fig
 
