@@ -179,7 +179,7 @@ def test_what_counts_is_the_time_that_the_file_computes(capsys, tmp_path, monkey
 
 @pytest.mark.parametrize("source, why", [
     ("while True: pass", "it computed for more than 0.3 seconds: is there a loop that does not end?"),
-    ("import time; time.sleep(1e6)", "by the clock (0.0 seconds of computing): does it wait for something, or is there a loop"),
+    ("import time; time.sleep(1e6)", "seconds of computing): does it wait for something, or is there a loop"),
     ("input()", "raised EOFError"),
 ], ids=["computes", "waits", "asks"])  # fmt: skip
 @pytest.mark.skipif(processor_seconds(os.getpid()) is None, reason="nobody can tell a process's time here")

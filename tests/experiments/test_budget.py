@@ -166,7 +166,12 @@ def test_ctrl_c_leaves_checkpoints_from_which_the_same_numbers_come(beans, tmp_p
     command += ["4000", "--jobs", str(jobs), "--quiet", "--out", str(tmp_path / "out")]
     home = pathlib.Path(savi.__file__).parents[1]
     child = subprocess.Popen(
-        command, cwd=home, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+        command,
+        cwd=home,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's job may ignore it
     )
     started = tmp_path / "out" / "vae-seed0" / "last.npz"
     while not started.exists() and child.poll() is None:
