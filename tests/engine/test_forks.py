@@ -46,30 +46,13 @@ A_POOL = """
 with multiprocessing.get_context("fork").Pool(2) as pool:
     assert pool.map_async(gradient, [1, 2, 1]).get(20) == [here, gradient(2), here]
 """
-BESIDE_OTHERS = """
-stop = threading.Event()
-
-def others():
-    while not stop.is_set():
-        gradient(2)
-
-working = [threading.Thread(target=others) for _ in range(2)]
-for thread in working:
-    thread.start()
-held = blas.one_thread()
-try:
-    for _ in range(5):
-        assert child(lambda: gradient(1) == here and getattr(held, "depth", 0) == 0) == 0
-finally:
-    stop.set()
-"""
 
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize(
     "code",
-    [ONE_FORK, A_FORK_OF_A_FORK, A_POOL, BESIDE_OTHERS],
-    ids=["fork", "fork of a fork", "Pool", "beside other threads"],
+    [ONE_FORK, A_FORK_OF_A_FORK, A_POOL],
+    ids=["fork", "fork of a fork", "Pool"],
 )
 def test_a_gradient_in_a_forked_child_is_that_of_its_parent(code, count):
     run = subprocess.run([sys.executable, "-c", SETTING + code, str(count)], capture_output=True, text=True)
