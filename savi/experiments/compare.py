@@ -75,20 +75,23 @@ def _collect(results, items, out, engine, resume, say):
     """
     found, errors, clock = {}, {}, Clock(len(items), say)
     width = max(12, *(len(name) for name, *_ in items.values()))
-    for run, value, error, new in conduct(runs.run, items, out, engine, resume, say):
-        name, seed = items[run][:2]
-        if error is not None:
-            errors[run] = error
-            clock.tell(f"{name:<{width}} seed {seed}   failed: {error}")
-            continue
-        found[run], row = value, value["row"]
-        clock.tell(
-            f"{name:<{width}} seed {seed}   -ELBO {row['neg_elbo']:8.2f}   {row['epochs']:6.1f} epochs, {row['cpu']:5.1f} s",
-            new,
-        )
-        for part in ("row", "curve"):
-            results[part + "s"] = [found[other][part] for other in items if other in found]
-        _write(os.path.join(out, "results.json"), json.dumps(results))
+    try:
+        for run, value, error, new in conduct(runs.run, items, out, engine, resume, say):
+            name, seed = items[run][:2]
+            if error is not None:
+                errors[run] = error
+                clock.tell(f"{name:<{width}} seed {seed}   failed: {error}")
+                continue
+            found[run], row = value, value["row"]
+            clock.tell(
+                f"{name:<{width}} seed {seed}   -ELBO {row['neg_elbo']:8.2f}   {row['epochs']:6.1f} epochs, {row['cpu']:5.1f} s",
+                new,
+            )
+            for part in ("row", "curve"):
+                results[part + "s"] = [found[other][part] for other in items if other in found]
+            _write(os.path.join(out, "results.json"), json.dumps(results))
+    finally:
+        keep(os.path.join(out, "errors.json"), {run: str(error) for run, error in errors.items()})
     if error := failures(errors, len(items), out):
         raise error
 
