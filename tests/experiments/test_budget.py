@@ -171,7 +171,6 @@ def test_ctrl_c_leaves_checkpoints_from_which_the_same_numbers_come(beans, tmp_p
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's job may ignore it
     )
     started = tmp_path / "out" / "vae-seed0" / "last.npz"
     while not started.exists() and child.poll() is None:
