@@ -15,21 +15,14 @@ import math
 import os
 import re
 
-import numpy as np
-
 from ..engine.files import InputError, expect, replacing
 from . import tables
 from .collected import SEED, collect, groups
+from .paired import EQUAL, SECONDS, differences, mean_of, read_at_equal_seconds
 from .plan import word
 
 FIRST, LAST = ("neg_elbo",), ("epochs", "cpu")  # measures of compare's runs, in a table's order
-COST = (
-    "ms_per_step",
-    "train_seconds",
-    "passes",
-    "gap_converged",
-)  # numbers that a table has only where they are asked for
-EQUAL, SECONDS = "test -ELBO at equal seconds", "equal seconds"
+COST = ("ms_per_step", "train_seconds", "passes", "gap_converged")  # in a table where they are asked for
 MOST, SHOWN = 8, 40  # measures of a table that nobody chose; lines of one on a screen
 
 
@@ -43,34 +36,33 @@ def report(folder, out=None, measures=None, by=None, against=None, where=None, h
     """
     found = collect(folder)
     settings = [key for key in found.keys if key != SEED]
-    for name, keys, known in (("--by", [by] if by else [], settings), ("--where", where or (), found.keys)):
-        for key in keys:
-            expect(name, key, key in known, f"a setting in which runs differ: {', '.join(known)}")
+    _expect_known("--by", [by] if by else [], settings, "a setting in which runs differ")
+    _expect_known("--where", where or (), found.keys, "a setting in which runs differ")
     by = by or ("method" if "method" in settings else next(iter(settings), None))
     chosen = groups(found, where)
     if not any(group.seeds for group in chosen):
         raise InputError(f"no run in {folder} with {where} has numbers; expected one at least")
-    _read_at_equal_seconds(chosen, by)
-    measures = measures or _measures(chosen)
-    known = {name for group in chosen for row in group.seeds.values() for name in row.numbers}
-    for name in measures:
-        expect("--measure", name, name in known, f"one of {', '.join(sorted(known))}")
-    values = {word(group.settings.get(by)) for group in chosen}
-    expect("--against", against, against is None or against in values, f"a value of {by}: {', '.join(sorted(values))}")
+    if against is not None:
+        _expect_known("--against", [against], sorted({_cell(g.settings.get(by)) for g in chosen}), f"a value of {by}")
+    read_at_equal_seconds(chosen, by)
+    known = list(dict.fromkeys(name for group in chosen for row in group.seeds.values() for name in row.numbers))
+    _expect_known("--measure", measures or (), known, "a number that its runs have")
+    measures = measures or _measures(known)
     compared = [measures[0]] + [EQUAL] * (EQUAL in known and measures[0] == FIRST[0])
-    pairs = {name: list(_differences(chosen, by, name, against, higher and name == measures[0])) for name in compared}
+    pairs = {name: list(differences(chosen, by, name, against, higher and name == measures[0])) for name in compared}
     shown = {"runs": _means(chosen, settings, measures)}
-    shown |= {
-        f"{heading(name)}: differences paired by seed": _said(of, settings, by) for name, of in pairs.items() if of
-    }
+    for name in compared:
+        if pairs[name]:
+            shown[f"{heading(name)}: differences paired by seed"] = _said(pairs[name], settings)
     out = out or os.path.join(folder, "report")
     _write(out, shown, found, chosen, measures, pairs)
     _draw(out, chosen, by, measures[0])
-    failed = [row for row in found.rows if row.error]
-    lines = [_on_screen(title, *table) for title, table in shown.items()]
-    if failed:
-        lines.append(f"{len(failed)} runs without numbers, the first of them {failed[0].run}: {failed[0].error}")
-    return "\n\n".join(lines)
+    return "\n\n".join([_on_screen(title, *table) for title, table in shown.items()] + _failures(found.rows))
+
+
+def _expect_known(flag, names, known, what):
+    for name in names:
+        expect(flag, name, name in known, f"{what}: {', '.join(known)}")
 
 
 def heading(name):
@@ -78,56 +70,11 @@ def heading(name):
     return tables.COLUMNS.get(name, (name,))[0]
 
 
-def _measures(chosen):
+def _measures(known):
     """The measures of a table that nobody chose: all numbers but costs, or the first MOST of them."""
-    names = list(dict.fromkeys(name for group in chosen for row in group.seeds.values() for name in row.numbers))
-    names = [name for name in names if name not in COST]
+    names = [name for name in known if name not in COST]
     order = [name for name in FIRST if name in names] + [n for n in names if n not in FIRST + LAST + (EQUAL, SECONDS)]
     return (order + [n for n in (EQUAL, SECONDS, *LAST) if n in names])[: MOST + 2 * (EQUAL in names)]
-
-
-def contexts(chosen, by):
-    """{settings but for `by`, as text: the groups that differ in it alone}."""
-    found = {}
-    for group in chosen:
-        rest = json.dumps({key: value for key, value in group.settings.items() if key != by})
-        found.setdefault(rest, []).append(group)
-    return found
-
-
-def _read_at_equal_seconds(chosen, by):
-    """Give the rows whose training has a curve EQUAL and SECONDS, where there is more than one method in a context."""
-    for together in contexts(chosen, by).values():
-        rows = [row for group in together for row in group.seeds.values() if len(row.curve) > 1]
-        if rows and len(together) > 1:
-            last = min(row.curve[-1][0] for row in rows)
-            for row in rows:
-                row.numbers.update({EQUAL: float(np.interp(last, *zip(*row.curve))), SECONDS: last})
-
-
-def _mean(values):
-    """(mean, standard error) of numbers; NaN where there are too few."""
-    values = np.array(list(values))
-    mean = float(values.mean()) if len(values) else math.nan
-    return mean, float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else math.nan
-
-
-def _differences(chosen, by, name, against, higher):
-    """Yields (group, the other's value of `by`, mean, standard error, n, lower in how many of n, verdict)."""
-    for together in contexts(chosen, by).values():
-        values = [group.values(name) for group in together]
-        means = [np.nan_to_num(_mean(v.values())[0], nan=-math.inf if higher else math.inf) for v in values]
-        order = sorted((i for i, v in enumerate(values) if v), key=lambda i: means[i], reverse=higher)
-        for i, group in enumerate(together):
-            others = [j for j in order if j != i and against in (None, word(together[j].settings.get(by)))]
-            if not others or (against is not None and word(group.settings.get(by)) == against):
-                continue
-            seeds = [seed for seed in values[i] if seed in values[others[0]]]
-            if seeds:
-                a, b = (np.array([values[k][seed] for seed in seeds]) for k in (i, others[0]))
-                mean, error, n, below = tables.difference(a, b)
-                verdict = tables.verdict(-mean if higher else mean, error)
-                yield group, word(together[others[0]].settings.get(by)), mean, error, n, below, verdict
 
 
 # --- in words and in files --------------------------------------------------------------------------------------------------
@@ -146,18 +93,26 @@ def _means(chosen, settings, measures):
     lines = [[*settings, "n", *map(heading, measures)]]
     for group in chosen:
         n = f"{len(group.seeds)}" + f" of {group.planned}" * (len(group.seeds) < group.planned)
-        cells = [number(*_mean(group.values(name).values())) if group.seeds else "" for name in measures]
+        cells = [number(*mean_of(group.values(name).values())) if group.seeds else "" for name in measures]
         lines.append([*(_cell(group.settings[key]) for key in settings), n, *cells])
     return lines, len(settings)
 
 
-def _said(pairs, settings, by):
+def _said(pairs, settings):
     """The same for differences."""
     lines = [[*settings, "minus", "difference", "lower in", "verdict"]]
     for group, other, mean, error, n, below, verdict in pairs:
         words = [number(mean, error, "+"), f"{below} of {n}", verdict if n > 1 else "one seed"]
         lines.append([*(_cell(group.settings[key]) for key in settings), other, *words])
     return lines, len(settings) + 1
+
+
+def _failures(rows):
+    """A line for those that have no numbers, if any."""
+    failed = [row for row in rows if row.error]
+    return (
+        [f"{len(failed)} runs without numbers, the first of them {failed[0].run}: {failed[0].error}"] if failed else []
+    )
 
 
 def _cell(value):
@@ -179,7 +134,7 @@ def _write(out, shown, found, chosen, measures, pairs):
     _save(out, "rows.csv", tables.in_csv(rows, [*names, "error"]).rstrip("\n"))
     described = [
         {"settings": g.settings, "n": len(g.seeds), "planned": g.planned}
-        | {"measures": {m: dict(zip(("mean", "error"), _mean(g.values(m).values()))) for m in measures}}
+        | {"measures": {m: dict(zip(("mean", "error"), mean_of(g.values(m).values()))) for m in measures}}
         for g in chosen
     ]
     names = ("minus", "mean", "error", "n", "lower in", "verdict")
@@ -216,7 +171,7 @@ def _draw(out, chosen, by, name):
                 line = panels.setdefault(_title(rest), {}).setdefault(
                     _cell(group.settings.get(by)) if key != by else "", []
                 )
-                line.append((group.settings[key], *_mean(group.values(name).values())))
+                line.append((group.settings[key], *mean_of(group.values(name).values())))
         plots.save(plots.against(panels, key, heading(name)), os.path.join(out, f"against-{_file(key)}.png"))
     panels = {}
     for group in chosen:

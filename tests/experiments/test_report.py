@@ -15,8 +15,9 @@ from savi.__main__ import main
 from savi.engine.files import InputError, keep, kept
 from savi.experiments import tables
 from savi.experiments.collected import collect, groups
+from savi.experiments.paired import EQUAL, SECONDS
 from savi.experiments.plan import read
-from savi.experiments.report import EQUAL, SECONDS, number, report
+from savi.experiments.report import number, report
 from savi.experiments.sweep import sweep
 
 RNG = np.random.default_rng(0)
