@@ -22,8 +22,7 @@ from savi.experiments.figures import Claim, script
 from savi.experiments.oracle_runs import TEST, built, load
 from savi.experiments.parallel import cores, run_all
 from savi.experiments.sequences import K, estimate, known_model, refined, train
-from savi.experiments.tables import verdict
-from savi.experiments.trial_tables import difference
+from savi.experiments.tables import difference, verdict
 
 SEED, SPACING = 0, 0.2
 MEANS = np.round(np.arange(-3.5, 3.501, 0.05), 2)

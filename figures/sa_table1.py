@@ -3,6 +3,8 @@
     python figures/sa_table1.py           eight oracles of each kind (about 42 minutes on two cores)
     python figures/sa_table1.py --full    the same with four times the seconds
     python figures/sa_table1.py --draw    draws the picture again from the JSON
+    python -m savi sweep figures/sa_table1.toml     the runs again with the JSON's epochs and inner steps, for more oracles
+    python -m savi report runs/sa_table1            or on a cluster (--on); their tables, paired by oracle
 
 z in two dimensions, 1000 tokens, five a sequence; 5000 training sequences (savi/data/synthetic.py). Bounds are exact: E_q by
 Gauss and Hermite's rule, log p(x) on a grid, the approximation gap from the best diagonal Gaussian of each example.
@@ -29,8 +31,8 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from savi import plots
-from savi.experiments import trial_tables
-from savi.experiments.figures import Claim, script
+from savi.experiments import tables
+from savi.experiments.figures import Claim, beside, script
 from savi.experiments.oracle_runs import (
     ABLATION,
     MANY,
@@ -40,6 +42,7 @@ from savi.experiments.oracle_runs import (
     UNREFINED,
     VIEWS,
     plan,
+    rows,
     run,
     tune,
 )  # fmt: skip
@@ -74,6 +77,13 @@ def compute(full):
         "runs": done(run, runs),
     }  # fmt: skip
     return json.loads(json.dumps(results), parse_float=lambda text: round(float(text), 5))
+
+
+def again(part, method, seed):
+    """A run of sa_table1.toml: that of the table with the epochs and inner steps of the JSON, as rows at both costs."""
+    found = beside(__file__)
+    tuned = found["tuned"].get(f"{part}/{'SA-VAE' if method in ABLATION else method}")
+    return {"rows": rows(part, seed, method, found["plans"][part], tuned)}
 
 
 # --- the table, the claims and the picture -------------------------------------------------------------------------------------
@@ -115,7 +125,7 @@ def difference(results, part, reading, other, key="neg_elbo", view="seconds"):
     """(mean, standard error, n, in how many of n it is below zero) of reading minus other, paired by oracle."""
     a, b = (values(results, part, each, key, view) for each in (reading, other))
     n = min(len(a), len(b))  # an ablation has the first oracles alone
-    return trial_tables.difference(a[:n], b[:n])
+    return tables.difference(a[:n], b[:n])
 
 
 def told(mean, error, n, below):

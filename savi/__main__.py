@@ -13,6 +13,7 @@ EPILOG = """examples:
   python -m savi compare --resume                    go on after Ctrl-C
   python -m savi compare --data my_task.py:task      on data of your own: task is a savi.Task
   python -m savi sweep plan.toml                     many runs from a plan, on all cores or on a cluster
+  python -m savi report runs/plan                    tables and pictures of a sweep or a comparison
   python -m savi data list                           which data sets there are, and where their files lie
   python -m savi data fetch mnist                    fetch a data set from its publisher
   python -m savi lesson                              the lessons and their exercises
@@ -52,6 +53,7 @@ def parser():
     commands = p.add_subparsers(dest="command", metavar="COMMAND")
     _add_compare(commands)
     _add_sweep(commands)
+    _add_report(commands)
     data = commands.add_parser("data", help="list the data sets, or fetch one")
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="the data sets: what they are and whether their files are here")
@@ -131,6 +133,39 @@ def _add_sweep(commands):
     s.add_argument("--dry-run", action="store_true", help="check and show the plan, and begin nothing")
     s.add_argument("--limit", help="the largest number of runs", type=int, default=LIMIT)
     s.add_argument("--retries", help="how often a run begins again whose worker died", type=int, default=2)
+
+
+def _add_report(commands):
+    r = commands.add_parser(
+        "report",
+        help="tables and pictures of the runs of a sweep or a comparison",
+        description="Read the runs of a folder that `sweep` or `compare` has written, whether all have ended or not; print a "
+        "table of means and standard errors and one of differences paired by seed, and write both as Markdown, LaTeX and JSON, "
+        "all runs as CSV, and a picture for each setting in which runs differ.",
+        formatter_class=_defaults(),
+    )
+    r.add_argument("folder", metavar="FOLDER", help="the folder of a sweep or a comparison")
+    r.add_argument("--out", help="folder for the report (default: FOLDER/report)")
+    r.add_argument("--measure", nargs="+", metavar="NAME", help="what is shown; the first is compared (default: all)")
+    r.add_argument("--by", metavar="KEY", help="the setting whose values are compared (default: the method)")
+    r.add_argument("--against", metavar="VALUE", help="the value of --by to compare with (default: the best other)")
+    r.add_argument("--where", nargs="+", metavar="KEY=VALUE", default=[], help="only the runs with these settings")
+    r.add_argument("--higher", action="store_true", help="higher values of the first measure are better")
+
+
+def run_report(options):
+    """Print the tables of a folder's runs, and write them and the pictures; exit code 0."""
+    from .engine.files import expect
+    from .experiments.report import report
+
+    expect("--out", repr(options.out), options.out is None or options.out.strip(), "a folder")
+    for text in options.where:
+        expect("--where", repr(text), "=" in text, "KEY=VALUE")
+    where = dict(text.split("=", 1) for text in options.where)
+    out = options.out or os.path.join(options.folder, "report")
+    print(report(options.folder, out, options.measure, options.by, options.against, where, options.higher))
+    print(f"\nwritten to {out}: report.md, report.tex, report.json, rows.csv and pictures")
+    return 0
 
 
 def run_sweep(options):
@@ -227,6 +262,7 @@ def main(arguments=None):
         commands = {
             "compare": run_compare,
             "sweep": run_sweep,
+            "report": run_report,
             "data": run_data,
             "lesson": run_lesson,
             "check": run_check,

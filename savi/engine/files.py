@@ -100,6 +100,7 @@ def _remove(part):
 def keep(path, value):
     """Write a value of JSON's kinds to a file that savi itself reads again, with a digest of what is in it."""
     with replacing(path) as file:
+        value = json.loads(json.dumps(value))  # as it will be read
         file.write(json.dumps({"content": value, "sha256": _digest(value)}, indent=1).encode())
 
 
@@ -117,9 +118,8 @@ def kept(path):
 
 
 def _digest(value):
-    """Of a value as JSON would give it back."""
-    text = json.dumps(json.loads(json.dumps(value)), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Of a value that JSON gave."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def digest(*arrays):

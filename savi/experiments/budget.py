@@ -9,7 +9,7 @@ import numpy as np
 from ..data.dataset import Dataset
 from .training import fit
 
-STEPS, ROUNDS = 6, 5  # steps of a measurement, and how often all methods are measured in turns
+STEPS, ROUNDS = 6, 3  # steps of a measurement, and how often all methods are measured in turns
 ROWS = 6  # how often a run is judged, about
 
 

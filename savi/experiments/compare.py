@@ -21,6 +21,7 @@ from .conduct import Clock, conduct, failures
 from .executors import Local, cores
 from .methods import build
 from .parallel import run_all
+from .processes import Processes
 from .settings import settings_of
 from .tables import csv, differences, table, tuned
 
@@ -45,12 +46,12 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
     }
     jobs = min(jobs, len(pairs))
     shared = named if jobs > 1 else task, settings
-    with owned(out):
+    with owned(out), Processes() as lasting:  # they measure costs, and have the data then
         examples, x_test = runs.load(shared[0], settings, fresh=True)
         _begin(settings, examples, out, resume)
         results = {"settings": settings.describe(), "data": examples.name, "rows": [], "curves": []}
-        results["epochs"] = epochs = _plan(shared, jobs, examples, out, resume)
-        results["tuning"] = tuning = _tuning(shared, jobs, epochs, out, resume)
+        results["epochs"] = epochs = _plan(shared, jobs, lasting, examples, out, resume)
+        results["tuning"] = tuning = _tuning(shared, jobs, lasting, epochs, out, resume)
         results["baseline"] = runs.baseline(*shared)
         amount = (
             f"{settings.budget[1]:g} {'processor seconds' if settings.budget[0] == 'seconds' else 'epochs'} a method"
@@ -62,7 +63,7 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
             + (progress if jobs == 1 else False,)
             for run, (name, seed) in pairs.items()
         }
-        _collect(results, items, out, Local(jobs) if jobs > 1 else None, resume, say)
+        _collect(results, items, out, Local(jobs, lasting) if jobs > 1 else None, resume, say)
         _save(results, task, out)
     say("\n" + table(results, task.measures) + "\n\n" + differences(results) + "\n\n" + tuned(results))
     return results
@@ -74,21 +75,27 @@ def _collect(results, items, out, engine, resume, say):
     Raises InputError when all others have ended, where one failed.
     """
     found, errors, clock = {}, {}, Clock(len(items), say)
+    longest_first = sorted(items, key=lambda run: items[run][2])  # few epochs: dear steps, and dear ones at test time
     width = max(12, *(len(name) for name, *_ in items.values()))
-    for run, value, error, new in conduct(runs.run, items, out, engine, resume, say):
-        name, seed = items[run][:2]
-        if error is not None:
-            errors[run] = error
-            clock.tell(f"{name:<{width}} seed {seed}   failed: {error}")
-            continue
-        found[run], row = value, value["row"]
-        clock.tell(
-            f"{name:<{width}} seed {seed}   -ELBO {row['neg_elbo']:8.2f}   {row['epochs']:6.1f} epochs, {row['cpu']:5.1f} s",
-            new,
-        )
-        for part in ("row", "curve"):
-            results[part + "s"] = [found[other][part] for other in items if other in found]
-        _write(os.path.join(out, "results.json"), json.dumps(results))
+    try:
+        for run, value, error, new in conduct(
+            runs.run, {run: items[run] for run in longest_first}, out, engine, resume, say
+        ):
+            name, seed = items[run][:2]
+            if error is not None:
+                errors[run] = error
+                clock.tell(f"{name:<{width}} seed {seed}   failed: {error}")
+                continue
+            found[run], row = value, value["row"]
+            clock.tell(
+                f"{name:<{width}} seed {seed}   -ELBO {row['neg_elbo']:8.2f}   {row['epochs']:6.1f} epochs, {row['cpu']:5.1f} s",
+                new,
+            )
+            for part in ("row", "curve"):
+                results[part + "s"] = [found[other][part] for other in items if other in found]
+            _write(os.path.join(out, "results.json"), json.dumps(results))
+    finally:
+        keep(os.path.join(out, "errors.json"), {run: str(error) for run, error in errors.items()})
     if error := failures(errors, len(items), out):
         raise error
 
@@ -114,7 +121,7 @@ def _kept(path, resume):
     return kept(path) if resume and os.path.exists(path) else {}
 
 
-def _plan(shared, jobs, examples, out, resume):
+def _plan(shared, jobs, lasting, examples, out, resume):
     """{method: epochs}, from OUT/plan.json where a comparison goes on."""
     _, settings = shared
     path = os.path.join(out, "plan.json")
@@ -123,13 +130,13 @@ def _plan(shared, jobs, examples, out, resume):
     if settings.budget[0] == "epochs":
         plan |= dict.fromkeys(missing, settings.budget[1])
     elif missing:  # as many measure at a time as will run: they share the machine's memory
-        found = list(run_all(runs.seconds, [(missing, *shared)] * jobs, jobs))
+        found = list(run_all(runs.seconds, [(missing, *shared)] * jobs, jobs, lasting))
         plan |= epochs_of({name: np.mean([cost[name] for cost in found]) for name in missing}, examples, settings)
     keep(path, plan)
     return {name: plan[name] for name in settings.methods}
 
 
-def _tuning(shared, jobs, epochs, out, resume):
+def _tuning(shared, jobs, lasting, epochs, out, resume):
     """{method: {"choice": its inner step in training, "curve": the search}} of those that are tuned, from OUT/tuning.json."""
     _, settings = shared
     path = os.path.join(out, "tuning.json")
@@ -137,7 +144,7 @@ def _tuning(shared, jobs, epochs, out, resume):
         return {}
     found = _kept(path, resume)
     items = [(name, epochs[name] / 2, *shared) for name in settings.methods if name not in found]
-    for (name, *_), tuning in zip(items, run_all(runs.tune, items, jobs)):
+    for (name, *_), tuning in zip(items, run_all(runs.tune, items, jobs, lasting)):
         if tuning:
             found[name] = tuning
             keep(path, found)

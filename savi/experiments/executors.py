@@ -76,21 +76,25 @@ class Engine:
 
 
 class Local(Engine):
-    """`jobs` processes of this machine, each replaced when it dies."""
+    """`jobs` processes of this machine, each replaced when it dies; those of `lasting` Processes, which the caller ends."""
 
     here = True
 
-    def __init__(self, jobs):
-        self.jobs = jobs
+    def __init__(self, jobs, lasting=None):
+        self.jobs, self.lasting = jobs, lasting
 
     def open(self):
-        return processes.Processes()
+        return self.lasting or processes.Processes()
 
     def workers(self, executor):
         return self.jobs
 
     def submit(self, executor, function, item):
         return executor.submit(processes.work, function, item)
+
+    def close(self, executor, at_once=False):
+        if at_once or not self.lasting:
+            super().close(executor, at_once)
 
 
 class Given(Engine):

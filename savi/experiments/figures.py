@@ -18,6 +18,7 @@ from ..models.latent_gaussian import LatentGaussianModel
 from ..models.likelihoods import Bernoulli
 from ..nets.highway import HighwayMLP
 from ..nets.mlp import MLP
+from .catalogue import source
 
 
 def script(path, compute, draw, report=None):
@@ -46,6 +47,11 @@ def script(path, compute, draw, report=None):
     plots.save(draw(results), options.out + ".png")
     if report:
         print(report(results))
+
+
+def beside(path):
+    """What the JSON beside a script at `path` holds, which a plan's `reads` brings to workers that have no such file."""
+    return json.loads(source(os.path.splitext(os.path.abspath(path))[0] + ".json"))
 
 
 class Claim(NamedTuple):

@@ -160,12 +160,13 @@ def _seen(images):
     return data.binarize(images, np.random.default_rng(0))
 
 
-def trial(setup, name, seed, also=None):
+def trial(setup, name, seed, also=None, point=None):
     """{"method", "seed", "epochs": {...}, "seconds": {...}}: what one run is worth at both stops.
 
-    also(model, method, result, x) -> dict: more that is measured, on the test images x.
+    point: the method's, None for the one that `tuned` finds. also(model, method, result, x) -> dict: more that is measured, on
+    the test images x.
     """
-    point, images, model = tuned(setup, name)["point"], setup.images(), setup.model()
+    point, images, model = point or tuned(setup, name)["point"], setup.images(), setup.model()
     method = METHODS[name].build(model, setup.hidden, point)
     valid, x = _seen(images.valid[:VALID]), _seen(images.test[:TEST])
 

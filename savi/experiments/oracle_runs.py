@@ -3,12 +3,15 @@
     plan    seconds become whole epochs, once for each method, by the measured cost of a step
     tune    inner steps of a method, on validation sequences of an oracle that is no other run's
     run     one method trained on one oracle and measured on its test sequences, at equal epochs and at equal seconds
+    rows    the same of an earlier plan and tuning, as rows for a report
 
 Parts: the "tanh" and the "affine" oracle with their generators known, and a "learned" generator on the affine one's sequences.
 What is finished is kept in a folder and not done again.
 """
 
 import functools
+import pathlib
+import tempfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -165,6 +168,21 @@ def run(folder, seconds, part, seed, name):
         found = kept(path.with_suffix(".json"), lambda: judged(part, seed, name, of, chosen, path.with_suffix(".fit")))
     print(part, seed, name, flush=True)
     return found
+
+
+def rows(part, seed, name, of, chosen):
+    """`run` with the epochs of a plan and the inner steps chosen before, as a list of rows {"method": reading, "at": view, ...}.
+
+    "truth" gives the best diagonal Gaussian and the exact -log p(x) or, of a learned generator, no latent at all.
+    """
+    if name == "truth":
+        labels = {"nll": "exact", "best": "best Gaussian", "unigram": "unigram"}
+        values = {labels[key]: {"neg_elbo": value} for key, value in truth(part, seed).items()}
+        found = {reading: dict.fromkeys(VIEWS, row) for reading, row in values.items()}
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            found = judged(part, seed, name, of, chosen, pathlib.Path(folder) / "fit")
+    return [{"method": r, "at": f"equal {v}"} | row for r, views in found.items() for v, row in views.items()]
 
 
 def truth(part, seed):

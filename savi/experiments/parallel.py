@@ -87,15 +87,15 @@ def _tried(function, index, item):
         return Ended(index, None, error)
 
 
-def run_all(function, items, jobs):
+def run_all(function, items, jobs, lasting=None):
     """Yields function(*item) for each of items, in their order, `jobs` at a time; one at a time in this process.
 
-    With jobs > 1 the function and the items are pickled. Raises InputError unless jobs is a whole number >= 1, and whatever a
-    run raises.
+    lasting: Processes that are there already. With jobs > 1 the function and the items are pickled. Raises InputError unless
+    jobs is a whole number >= 1, and whatever a run raises.
     """
     expect("--jobs", jobs, jobs >= 1 and jobs % 1 == 0, "a whole number >= 1")
     jobs, found, following = min(jobs, len(items)), {}, 0
-    for index, value, error in as_they_end(function, items, Local(jobs) if jobs > 1 else None):
+    for index, value, error in as_they_end(function, items, Local(jobs, lasting) if jobs > 1 else None):
         if error is not None:
             raise error
         found[index] = value

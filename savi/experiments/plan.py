@@ -31,12 +31,14 @@ WORDS = {str: "a word", int: "a whole number", float: "a number", tuple: "a list
 class Plan(NamedTuple):
     """Runs to be worked out. function: "FILE.py:NAME", or None for those of `compare`. runs: {name: {key: value}}, each with
     all that it is called with; varied: the keys in which runs differ, in the plan's order; folder: from which its files are
-    named."""
+    named; reads: files that the function reads by catalogue.source; seconds: about how long a run of the function takes."""
 
     function: str | None
     runs: dict
     varied: tuple
     folder: str = "."
+    reads: tuple = ()
+    seconds: float | None = None
 
     def place(self, named):
         """FILE.py:NAME of the plan, from this process's folder; other words are themselves."""
@@ -53,9 +55,10 @@ class Plan(NamedTuple):
         return task, values["method"], values["seed"], settings_of(catalogue.find(task), changes)
 
     def files(self):
-        """{path: text} of the Python files that the plan names, for workers that do not have them."""
+        """{path: text} of the files that the plan names, for workers that do not have them."""
         named = [self.function] if self.function else {values["data"] for values in self.runs.values()}
         paths = [self.place(name).rpartition(":")[0] for name in named if ".py:" in name]
+        paths += [os.path.abspath(os.path.join(self.folder, name)) for name in self.reads]
         return {path: catalogue.source(path) for path in paths}
 
 
@@ -66,8 +69,8 @@ def read(plan, limit=LIMIT):
     """
     path, found = ("the plan", plan) if isinstance(plan, dict) else (plan, _toml(plan))
     for key in found:
-        known = ("function", "settings", "grid")
-        expect(f"{path}: {key}", "no part of a plan", key in known, "function, settings or grid")
+        known = ("function", "reads", "seconds", "settings", "grid")
+        expect(f"{path}: {key}", "no part of a plan", key in known, f"one of {', '.join(known)}")
     function, shared, grids = found.get("function"), found.get("settings", {}), found.get("grid", [])
     grids = grids if isinstance(grids, list) else [grids]
     if not isinstance(shared, dict) or not grids or not all(isinstance(grid, dict) and grid for grid in grids):
@@ -76,6 +79,7 @@ def read(plan, limit=LIMIT):
         )
     if function is not None:
         expect(f"{path}: function", repr(function), isinstance(function, str) and ".py:" in function, '"FILE.py:NAME"')
+    reads, seconds = _of_function(path, found)
     for grid in grids:
         for key, values in grid.items():
             expect(f"{path}: [grid] {key}", repr(values), isinstance(values, list) and values, "a list of values")
@@ -90,9 +94,21 @@ def read(plan, limit=LIMIT):
     keys = list(dict.fromkeys(key for point in points for key in point))
     varied = tuple(k for k in keys if len({json.dumps(point.get(k)) for point in points}) > 1) or tuple(keys[:1])
     folder = "." if isinstance(plan, dict) else os.path.dirname(os.path.abspath(path))
-    checked = Plan(function, {name: shared | point for name, point in named.items()}, varied, folder)
+    checked = Plan(function, {name: shared | point for name, point in named.items()}, varied, folder, reads, seconds)
     (_check_calls if function else _check_settings)(path, checked)
     return checked
+
+
+def _of_function(path, found):
+    """(reads, seconds) of a plan of a function; a plan of compare's runs has neither."""
+    for key in ("reads", "seconds"):
+        expect(f"{path}: {key}", "without a function", "function" in found or key not in found, "it beside a function")
+    reads, seconds = found.get("reads", []), found.get("seconds")
+    texts = isinstance(reads, list) and all(isinstance(name, str) for name in reads)
+    expect(f"{path}: reads", repr(reads), texts, "a list of files")
+    number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < math.inf
+    expect(f"{path}: seconds", repr(seconds), seconds is None or number, "about how many a run takes, > 0")
+    return tuple(reads), seconds
 
 
 def _toml(path):
@@ -138,6 +154,7 @@ def _check_calls(path, plan):
     """InputError where the function cannot be found or does not take what the plan has."""
     try:
         taken = inspect.signature(catalogue.function(plan.place(plan.function))).parameters
+        plan.files()
     except InputError as error:
         raise InputError(f"{path}: function: {error}") from error
     named = {key for key, p in taken.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from ..engine.files import replacing
+from .tables import CERTAIN
 
 STYLES = {  # method: (colour, marker, dash, label)
     "vae": ("#000000", "o", "-", "VAE"),
@@ -22,6 +23,7 @@ STYLES = {  # method: (colour, marker, dash, label)
     "sa-vae": ("#D55E00", "D", "-", "SA-VAE"),
     "iterative": ("#009E73", "P", "-", "iterative"),
 }
+PANELS, POINTS = 6, 60  # of a picture at most; of a line that is a mean of curves
 DIVERGED = 100  # a loss so many times its line's lowest above it is not drawn
 OTHERS = (("#CC79A7", "X", "-."), ("#7F7F7F", "*", ":"), ("#0072B2", "p", "--"), ("#000000", "h", ":"))
 
@@ -105,6 +107,75 @@ def comparison(results):
     for ax, lines in ((left, trained), (right, refined)):
         ax.text(0.02, 0.02, _not_drawn(lines), transform=ax.transAxes, fontsize="small", va="bottom")
     return fig
+
+
+def against(panels, key, label):
+    """A measure against a setting, with two standard errors: panels {title: {line: [(value, mean, error), ...]}}.
+
+    Values that are not all numbers stand side by side. label: of the measure. The first PANELS are drawn.
+    """
+    fig, axes = _panels(panels)
+    points = [point for lines in panels.values() for line in lines.values() for point in line]
+    numbers = all(isinstance(value, int | float) for value, *_ in points)
+    words = dict.fromkeys(str(value) for value, *_ in points)
+    places = {word: float(word) if numbers else i for i, word in enumerate(words)}
+    for ax, lines in zip(axes, panels.values()):
+        for look, line in _looks(lines):
+            x, (_, mean, error) = [places[str(value)] for value, *_ in line], zip(*line)
+            look |= {} if numbers and len(line) > 1 else {"linestyle": ""}
+            ax.errorbar(x, _finite(np.array(mean)), CERTAIN * np.nan_to_num(error), capsize=2, **look)
+        ax.set(xlabel=key, ylabel=f"{label} (mean ± two standard errors)")
+        if not numbers:
+            ax.set_xticks(range(len(places)), places, rotation=30, ha="right")
+        elif len(places) <= 8:
+            ax.set_xticks(list(places.values()), places)
+        if any(lines):
+            ax.legend(frameon=False, fontsize=8)
+    return fig
+
+
+def training(panels):
+    """Test -ELBO against processor seconds of training, with two standard errors: panels {title: {line: [curve, ...]}}.
+
+    A curve is [seconds, loss], ...; the mean over curves is taken at equal seconds, as far as the shortest of a line goes.
+    """
+    fig, axes = _panels(panels)
+    for ax, lines in zip(axes, panels.values()):
+        shown = []
+        for look, curves in _looks(lines):
+            curves = [np.array(curve).T for curve in curves]
+            seconds = np.linspace(max(c[0, 0] for c in curves), min(c[0, -1] for c in curves), POINTS)
+            losses = np.stack([np.interp(seconds, *curve) for curve in curves])
+            mean, error = _finite(losses.mean(axis=0)), losses.std(axis=0, ddof=min(1, len(losses) - 1))
+            error *= CERTAIN / np.sqrt(len(losses))
+            ax.plot(seconds, mean, markevery=6, **look)
+            ax.fill_between(seconds, mean - error, mean + error, color=look["color"], alpha=0.2, linewidth=0)
+            shown.append(mean)
+        ax.set_ylim(*_useful_range(shown))
+        ax.set(xlabel="processor seconds of training", ylabel="test −ELBO (nats per example)")
+        ax.legend(frameon=False, fontsize=8)
+    return fig
+
+
+def _panels(panels):
+    """(figure, axes) with the panels' titles; what is left out is said."""
+    columns = min(len(panels), PANELS)
+    rows = -(-columns // 3)
+    fig, axes = figure(columns=min(columns, 3), rows=rows)
+    axes = np.ravel(axes)
+    for ax, title in zip(axes, panels):
+        ax.set_title(title, fontsize=9)
+    for ax in axes[columns:]:
+        ax.set_visible(False)
+    if len(panels) > columns:
+        fig.suptitle(f"the first {columns} of {len(panels)} combinations of the other settings", fontsize=9)
+    return fig, axes
+
+
+def _looks(lines):
+    """(keyword arguments, what is to be drawn) of each line by its name."""
+    others = [name for name in lines if name not in STYLES]
+    return [(style(name, others.index(name) if name in others else 0), line) for name, line in lines.items()]
 
 
 def _finite(line):

@@ -45,8 +45,8 @@ class Processes(Executor):
                 with contextlib.suppress(OSError):
                     os.kill(process.pid, signal.SIGINT)
             connection.wait([process.sentinel for process in alive], 0.2)
-        for pool in self._latest:
-            pool.shutdown()
+        for process in processes if wait else ():
+            process.join()
 
 
 @contextlib.contextmanager

@@ -11,8 +11,10 @@
     steps = [5, 10, 20]
 
 With `function = "FILE.py:NAME"` on top a run is NAME(**its values) instead, a function of the file beside the plan that gives
-a dict of JSON's kinds. Every value is checked before the first run begins (plan.py). OUT/RUN/result.json is what a run gave,
-and OUT/sweep.json the plan; `report` makes tables and pictures of them (report.py).
+a dict of JSON's kinds. `reads = ["FILE", ...]` are files that it reads by catalogue.source, which go with it to workers that
+have none; `seconds = N` is about how long a run takes, where that is known. Every value is checked before the first run begins
+(plan.py). OUT/RUN/result.json is what a run gave, and OUT/sweep.json the plan; `report` makes tables and pictures of them
+(report.py).
 """
 
 import contextlib
@@ -162,7 +164,8 @@ def estimate(plan, workers, measure=True):
     What a step costs is measured here, for at most MEASURED of the settings; not at all without `measure`.
     """
     if plan.function:
-        return None
+        total = len(plan.runs) * (plan.seconds or 0.0)
+        return (total, max(total / workers, plan.seconds)) if total else None
     budgets, kinds = {}, {}
     for name, values in plan.runs.items():
         *_, settings = plan.of_compare(name)

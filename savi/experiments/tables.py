@@ -1,4 +1,4 @@
-"""The table of a comparison: what is in it, and its forms - text, Markdown and CSV.
+"""The table of a comparison: what is in it, and its forms - text, Markdown, LaTeX and CSV.
 
 A task's measures are columns behind IW NLL: `measures` is Task.measures, wherever it stands. Over several seeds a cell is
 the mean and the standard deviation; whether two methods differ is said by `differences`, which are paired by seed.
@@ -6,6 +6,7 @@ the mean and the standard deviation; whether two methods differ is said by `diff
 
 import csv as csv_format
 import io
+import re
 
 import numpy as np
 
@@ -82,7 +83,12 @@ def paired(results, name, other, key="neg_elbo"):
 
     The standard error is NaN for one seed.
     """
-    d = values(results, name, key) - values(results, other, key)
+    return difference(values(results, name, key), values(results, other, key))
+
+
+def difference(a, b):
+    """(mean, standard error, n, in how many of n it is below zero) of a - b, values over the same seeds (n,); NaN: one seed."""
+    d = np.asarray(a) - np.asarray(b)
     error = d.std(ddof=1) / np.sqrt(len(d)) if len(d) > 1 else np.nan
     return float(d.mean()), float(error), len(d), int((d < 0).sum())
 
@@ -133,24 +139,54 @@ def _point(inner):
 
 def table(results, measures=()):
     """The table as text, in columns."""
-    lines = cells(results, measures)
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) for line in lines)
+    return text(cells(results, measures))
 
 
 def markdown(results, measures=()):
     """The table in Markdown, numbers to the right."""
-    lines = cells(results, measures)
-    rule = ["---", *["---:"] * (len(lines[0]) - 1)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in [lines[0], rule, *lines[1:]])
+    return in_markdown(cells(results, measures))
+
+
+def text(lines, left=1):
+    """Lists of words, the headings first, in columns; `left` of them words, which begin at the left."""
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    sides = [str.ljust] * left + [str.rjust] * (len(widths) - left)
+    return "\n".join("  ".join(side(*cell) for side, cell in zip(sides, zip(line, widths))).rstrip() for line in lines)
+
+
+def in_markdown(lines, left=1):
+    """The same in Markdown."""
+    rule = ["---"] * left + ["---:"] * (len(lines[0]) - left)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in [lines[0], rule, *lines[1:]]
+    )
+
+
+def in_latex(lines, left=1):
+    """The same as a tabular of LaTeX, which needs no package."""
+    rows = [" & ".join(map(_latex, line)) + r" \\" for line in lines]
+    begin = rf"\begin{{tabular}}{{{'l' * left}{'r' * (len(lines[0]) - left)}}}"
+    return "\n".join([begin, r"\hline", rows[0], r"\hline", *rows[1:], r"\hline", r"\end{tabular}"])
+
+
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$"}
+
+
+def _latex(cell):
+    """A cell in which no letter means something else to LaTeX."""
+    cell = "".join(LATEX.get(letter, "\\" + letter if letter in "&%$#_{}" else letter) for letter in cell)
+    return re.sub(r"(?<![\w.)])-(?=\d)", "$-$", cell)
 
 
 def csv(results):
     """Every row of the results as comma-separated values, all that is in the first one."""
-    text = io.StringIO()
-    writer = csv_format.DictWriter(
-        text, fieldnames=list(results["rows"][0]), extrasaction="ignore", lineterminator="\n"
-    )
+    return in_csv(results["rows"], list(results["rows"][0]))
+
+
+def in_csv(rows, names):
+    """Rows {name: value} as comma-separated values of these names; "" where a row has none."""
+    written = io.StringIO()
+    writer = csv_format.DictWriter(written, fieldnames=names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(results["rows"])
-    return text.getvalue()
+    writer.writerows(rows)
+    return written.getvalue()

@@ -32,6 +32,17 @@ def rows(trials, recipes):
     return found
 
 
+def long(rows):
+    """The same rows with one for each stop: [{"method", "seed", "at": "equal seconds", "neg_elbo", ...}, ...]."""
+    return [
+        {name: row[name] for name in ("method", "seed")}
+        | {"at": f"equal {stop}"}
+        | {name: row[key(name, stop)] for name in ("neg_elbo", "nll", "epochs", "cpu")}
+        for row in rows
+        for stop in STOPS
+    ]
+
+
 def table(results, baseline=None):
     """Lines: each method's mean and standard deviation over seeds at equal processor seconds, then at equal epochs.
 
@@ -56,12 +67,6 @@ def table(results, baseline=None):
             cells += f"{tables.values(results, label, key(other, stop)).mean():12.1f}"
         lines.append(f"{label:{width}}{cells}")
     return [line.rstrip() for line in lines]
-
-
-def difference(a, b):
-    """(mean, standard error, n, in how many of n it is below zero) of a - b, values over the same seeds (n,)."""
-    d = np.asarray(a) - np.asarray(b)
-    return float(d.mean()), float(d.std(ddof=1) / np.sqrt(len(d))), len(d), int((d < 0).sum())
 
 
 def said(found):

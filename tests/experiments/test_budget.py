@@ -129,6 +129,18 @@ def test_a_comparison_that_goes_on_keeps_its_plan(beans, tmp_path, monkeypatch):
 # --- side by side ---------------------------------------------------------------------------------------------------------
 
 
+def test_the_longest_runs_begin_first_and_the_rows_stay_in_their_order(beans, tmp_path, monkeypatch):
+    cost, begun = {"vae": 1e-3, "sa-vae": 4e-3, "svi": 2e-3}, []
+    monkeypatch.setattr(runs, "costs", lambda methods, examples, settings: {name: cost[name] for name in methods})
+    work = runs.run
+    monkeypatch.setattr(runs, "run", lambda name, seed, *more: begun.append((name, seed)) or work(name, seed, *more))
+    options = {"methods": list(cost), "seeds": [0, 1], "budget": ["seconds", 0.02], "tune": "none", "steps": 1}
+    found = savi.compare(beans, str(tmp_path / "out"), jobs=1, say=lambda text: None, **options)
+    assert begun == [(name, seed) for name in ("sa-vae", "svi", "vae") for seed in (0, 1)]
+    rows = [(row["method"], row["seed"]) for row in found["rows"]]
+    assert rows == [(name, seed) for seed in (0, 1) for name in ("vae", "sa-vae", "svi")]
+
+
 def test_the_numbers_are_the_same_whatever_the_number_of_jobs(beans, tmp_path):
     one, two = (compared(beans, tmp_path / str(jobs), jobs=jobs) for jobs in (1, 2))
     assert without_times(one) == without_times(two)
@@ -171,7 +183,6 @@ def test_ctrl_c_leaves_checkpoints_from_which_the_same_numbers_come(beans, tmp_p
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's job may ignore it
     )
     started = tmp_path / "out" / "vae-seed0" / "last.npz"
     while not started.exists() and child.poll() is None:

@@ -49,6 +49,7 @@ def waits(x, folder):
         time.sleep(0.01)
     return {"y": x}
 """
+PATIENCE = 600  # seconds after which what is waited for will not happen
 FAILURES = 1  # that the scheduler allows a run before it gives it up
 
 
@@ -127,10 +128,20 @@ def wait_for_workers(on):
 
 
 def wait_for(found):
-    """What `found()` gives, when it is something."""
+    """What `found()` gives, when it is something. Raises TimeoutError where a job that hangs never gives it."""
+    until = time.monotonic() + PATIENCE
     while not (value := found()):
+        if time.monotonic() > until:
+            raise TimeoutError("what was waited for did not happen")
         time.sleep(0.02)
     return value
+
+
+def meanwhile(what):
+    """A thread that does `what`; one that hangs keeps no process alive."""
+    thread = threading.Thread(target=what, daemon=True)
+    thread.start()
+    return thread
 
 
 def test_two_workers_give_the_same_bits_as_this_process(on, tmp_path):
@@ -232,11 +243,10 @@ def test_a_scheduler_that_is_restarted_in_the_middle_loses_nothing(cluster, on, 
         cluster.append(Cluster(cluster[-1].folder, cluster[-1].port))
         (folder / "go").touch()
 
-    mischief = threading.Thread(target=restart)
-    mischief.start()
+    mischief = meanwhile(restart)
     assert swept(found, tmp_path / "out", on=on) == {f"x={x}": {"y": x} for x in range(5)}
     mischief.join()
-    assert (folder / "go").exists() and (folder / "gone").exists() == late
+    assert (folder / "go").exists() and ((folder / "gone").exists() or not late)
 
 
 def test_a_scheduler_that_goes_away_and_stays_away_ends_the_job_in_a_sentence(cluster, plan, tmp_path, monkeypatch):
@@ -249,8 +259,7 @@ def test_a_scheduler_that_goes_away_and_stays_away_ends_the_job_in_a_sentence(cl
         wait_for(lambda: list(folder.iterdir()))
         cluster[-1].stop()
 
-    mischief = threading.Thread(target=stop)
-    mischief.start()
+    mischief = meanwhile(stop)
     with pytest.raises(InputError, match="no Dask scheduler answers at 127"):
         swept(plan("waits", range(3), folder=str(folder)), tmp_path / "out", on=cluster[-1].on)
     mischief.join()

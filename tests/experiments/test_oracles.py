@@ -10,6 +10,7 @@ import pytest
 import savi
 from savi import plots, synthetic
 from savi.experiments import figures, oracle_runs, sequences
+from savi.experiments.checkpoints import write_json
 from savi.experiments.sequences import INNER_GRID, STARTS, best_inner
 
 SIZES = {"examples": (40, 8, 6), "vocabulary": 9, "units": 5}
@@ -147,6 +148,46 @@ def test_one_run_is_read_at_equal_epochs_and_at_equal_seconds(tiny, monkeypatch,
     assert last["many"] == value(best, data.test, choices[3])
     assert last["by_steps"] == [value(best, data.test, choices[2] | {"steps": n}) for n in oracle_runs.TEST_STEPS]
     assert "by_steps" not in found["VAE"]["seconds"]
+
+
+def test_a_run_of_the_plan_gives_the_same_bits_as_the_scripts_own(tiny, monkeypatch, tmp_path):
+    of, choice = {"epochs": {"VAE": 2, "SA-VAE": 1}, "shared": 1}, {"choice": {"point": STARTS[0]}}
+    refined = {view: choice for view in ("epochs", "seconds", "many")}
+    tuned = {
+        "tanh/VAE": {
+            "training": STARTS[0],
+            "VAE": {v: {"choice": {}} for v in oracle_runs.VIEWS},
+            "VAE, then SVI": refined,
+        },
+        "tanh/SA-VAE": {"training": STARTS[1], "SA-VAE": refined},
+    }
+    for name, value in tuned.items():
+        write_json(tmp_path / f"{name.replace('/', '-')}.json", value)
+    write_json(tmp_path / "tanh-plan.json", of)
+    (tmp_path / "sa_table1.json").write_text(json.dumps({"plans": {"tanh": of}, "tuned": tuned}))
+    monkeypatch.setattr(oracle_runs, "K", 2)
+    table = script("sa_table1")
+    table.__file__ = str(tmp_path / "sa_table1.py")
+    for name in ("VAE", "SA-VAE", "truth"):
+        own = oracle_runs.run(tmp_path, 1.0, "tanh", 3, name)
+        rows = {(row.pop("method"), row.pop("at")): row for row in table.again("tanh", name, 3)["rows"]}
+        if name == "truth":
+            assert {key: row["neg_elbo"] for key, row in rows.items()} == {
+                (reading, f"equal {view}"): own[key]
+                for reading, key in (("exact", "nll"), ("best Gaussian", "best"))
+                for view in oracle_runs.VIEWS
+            }
+            continue
+        assert set(rows) == {(reading, f"equal {view}") for reading in own for view in oracle_runs.VIEWS}
+        for (reading, at), row in rows.items():
+            expected = own[reading][at.removeprefix("equal ")]
+            assert timeless(row) == timeless(expected) and row["neg_elbo"] == expected["neg_elbo"]
+
+
+def timeless(row):
+    """A row without its processor seconds."""
+    curve = [[epochs, passes, loss] for epochs, _, passes, loss in row["curve"]]
+    return {key: value for key, value in row.items() if key != "cpu"} | {"curve": curve}
 
 
 @pytest.mark.parametrize("name", ["SVI", "VAE", "SA-VAE", "iterative"])

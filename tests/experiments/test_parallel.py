@@ -323,6 +323,18 @@ def test_a_caller_who_leaves_cancels_what_a_given_pool_has_not_begun():
     assert set(begun) <= {0, 1}
 
 
+def test_processes_that_last_are_used_again_and_end_with_their_owner():
+    with processes.Processes() as lasting:
+        (first,), (second,) = (list(as_they_end(own_number, [()], Local(2, lasting))) for _ in range(2))
+        assert first.value == second.value != os.getpid()
+        assert list(run_all(square, [(2,), (3,)], 2, lasting)) == [4, 9]
+    assert sys.platform == "win32" or not alive(first.value)
+
+
+def own_number():
+    return os.getpid()
+
+
 @posix
 def test_no_process_outlives_a_driver_that_is_killed(tmp_path):
     context = multiprocessing.get_context("spawn")

@@ -1,6 +1,7 @@
 """Plans: the runs that a file describes, and one sentence with file, key and what was expected for all that cannot be run."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -55,6 +56,46 @@ def test_a_grid_is_every_combination_with_what_is_shared(write):
     assert list(plan.runs)[:2] == ["method=vae,seed=0,steps=5", "method=vae,seed=0,steps=10"]
     shared = {"data": "synthetic", "latent": 2, "budget": ["epochs", 2]}
     assert plan.runs["method=sa-vae,seed=2,steps=10"] == shared | {"method": "sa-vae", "seed": 2, "steps": 10}
+
+
+def test_files_that_a_function_reads_go_with_it_and_its_seconds_are_the_estimate(write, tmp_path):
+    (tmp_path / "table.json").write_text('{"slope": 2}')
+    text = 'function = "functions.py:line"\nreads = ["table.json"]\nseconds = 30\n[grid]\nslope = [1, 2, 3]\n'
+    plan = read(write(text))
+    files = {str(tmp_path / name): (tmp_path / name).read_bytes() for name in ("functions.py", "table.json")}
+    assert plan.files() == files and plan.seconds == 30
+    assert estimate(plan, 2) == (90, 45) and estimate(plan, 9) == (90, 30)
+    assert show(plan, 2).endswith("about 90 s of work, 45 s with 2 at a time") or "2 min" in show(plan, 2)
+    assert estimate(read(write(text.replace("seconds = 30", ""))), 2) is None
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ('reads = "table.json"', ["plan.toml: reads is 'table.json'", "a list of files"]),
+        ('reads = ["none.json"]', ["plan.toml: function: cannot read", "none.json"]),
+        ("seconds = 0", ["plan.toml: seconds is 0", "> 0"]),
+        ("seconds = true", ["plan.toml: seconds is True", "> 0"]),
+        ("seconds = inf", ["plan.toml: seconds is inf", "> 0"]),
+    ],
+)
+def test_what_a_function_reads_and_takes_is_checked(write, line, words):
+    with pytest.raises(InputError) as caught:
+        read(write(f'function = "functions.py:line"\n{line}\n[grid]\nslope = [1]\n'))
+    assert all(word in str(caught.value) for word in words), caught.value
+    with pytest.raises(InputError, match="without a function"):
+        read(write(f"{line}\n{SETTINGS}{GRID}"))
+
+
+@pytest.mark.parametrize("name", ["sa_table1", "li_table1"])
+def test_the_tables_of_the_sources_are_plans_of_the_runs_that_they_have(name):
+    figures = pathlib.Path(savi.__file__).parents[1] / "figures"
+    plan, results = read(str(figures / f"{name}.toml")), json.loads((figures / f"{name}.json").read_text())
+    runs = [tuple(run.values()) for run in plan.runs.values()]
+    if name == "sa_table1":
+        assert {f"{part}/{seed}/{method}" for part, method, seed in runs} == set(results["runs"])
+    else:
+        assert {(method, seed) for method, seed in runs} == {(t["method"], t["seed"]) for t in results["trials"]}
 
 
 def test_several_grids_follow_each_other(write):
@@ -122,7 +163,7 @@ def test_the_task_of_a_file_lies_beside_the_plan(write, tmp_path, monkeypatch):
 
 BAD = {
     "no TOML": ("[grid\nseed = [0]\n", ["is not TOML", "line 1"]),
-    "another table": (SETTINGS + GRID + "[extra]\n", ["extra", "expected function, settings or grid"]),
+    "another table": (SETTINGS + GRID + "[extra]\n", ["extra", "expected one of function, reads, seconds, settings, grid"]),
     "no grid": (SETTINGS, ["has no runs", "[grid]"]),
     "an empty grid": ("[grid]\n", ["has no runs"]),
     "a grid that is no table": ("grid = 3\n", ["has no runs"]),

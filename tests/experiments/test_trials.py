@@ -1,7 +1,10 @@
 """Trials: one run measured at equal epochs and at equal processor seconds, what is kept of it, and what tables say of it."""
 
+import json
+
 import numpy as np
 import pytest
+from test_oracles import script
 
 import savi
 from savi.experiments import learning_to_infer, tables, trial_tables, trials
@@ -131,6 +134,25 @@ def test_a_method_is_tuned_trained_and_measured_at_both_stops(setup, name):
     assert learning_to_infer.trial(setup, name, 1) == more
 
 
+@pytest.mark.parametrize("name", ["vae-then-svi", "iterative"])
+def test_a_run_of_the_plan_gives_the_same_bits_as_the_scripts_own(setup, name, tmp_path):
+    point = METHODS[name].start | {"learning_rate": 1e-3}
+    results = {"setup": setup._asdict(), "tuned": {name: {"point": point}}}
+    (tmp_path / "li_table1.json").write_text(json.dumps(results))
+    table = script("li_table1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table, "__file__", str(tmp_path / "li_table1.py"))
+        rows = table.again(name, 1)["rows"]
+    trials.kept(setup.folder(name, "tuned.json"), lambda: {"point": point})
+    own = trial_tables.rows([learning_to_infer.trial(setup, name, 1)], METHODS)
+    assert len(rows) == 2 * len(own)
+    for row in rows:
+        expected = next(other for other in own if other["method"] == row["method"])
+        stop = row["at"].removeprefix("equal ")
+        for measure in ("neg_elbo", "nll", "epochs"):
+            assert row[measure] == expected[f"{measure} at equal {stop}"]
+
+
 @pytest.mark.parametrize("layers", [0, 2])
 @pytest.mark.parametrize("name", METHODS)
 def test_layers_between_x_and_lam_are_as_asked(name, layers):
@@ -196,7 +218,7 @@ def test_rows_of_trials_are_paired_by_seed():
     assert (n, below) == (4, 4) and np.isclose(mean, -1) and np.isclose(error, 0, atol=1e-12)
     a, b = (tables.values(found, label, trial_tables.key("neg_elbo", "seconds")) for label in labels[:2])
     np.testing.assert_allclose(
-        trial_tables.difference(a, b), tables.paired(found, *labels[:2], "neg_elbo at equal seconds"), rtol=1e-12
+        tables.difference(a, b), tables.paired(found, *labels[:2], "neg_elbo at equal seconds"), rtol=1e-12
     )
 
 
