@@ -32,6 +32,13 @@ def whole(name, value, least=0):
     return int(value)
 
 
+def digits(name, text, least=0):
+    """A whole number >= least in the digits 0 to 9, as a variable of the environment has it."""
+    found = int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+    _expect(name, text, found is not None and found >= least, f"a whole number >= {least}")
+    return found
+
+
 def array(name, value):
     """Real numbers as an array of whatever type they have. A mask that hides something, and an imaginary part, are refused."""
     if np.ma.isMaskedArray(value) and np.ma.count_masked(value):

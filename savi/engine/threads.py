@@ -22,7 +22,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import numpy as np
 
 from . import blas, forks, given
-from .files import expect
 
 _settings = {"count": None}
 _local = threading.local()
@@ -36,8 +35,7 @@ def count():
     if _settings["count"] is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         text = os.environ.get("SAVI_THREADS") or str(min(cores, 4))
-        expect("SAVI_THREADS", repr(text), text.isdigit() and int(text) >= 1, "a whole number >= 1")
-        _settings["count"] = int(text)
+        _settings["count"] = given.digits("SAVI_THREADS", text, 1)
     return _settings["count"]
 
 

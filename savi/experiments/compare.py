@@ -13,8 +13,9 @@ import os
 
 import numpy as np
 
-from ..engine.files import InputError, digest, expect, keep, kept, owned, replacing, running, tidy
-from . import runs
+from ..engine import given
+from ..engine.files import InputError, digest, keep, kept, owned, replacing, running, tidy
+from . import needs, runs
 from .budget import epochs_of, judged_at
 from .catalogue import find
 from .conduct import Clock, conduct, failures
@@ -40,7 +41,7 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
     for name in settings.methods:
         build(name, task, settings)
     jobs = jobs if jobs is not None else cores() if isinstance(named, str) else 1
-    expect("--jobs", jobs, jobs >= 1 and jobs % 1 == 0, "a whole number >= 1")
+    jobs = given.whole("--jobs", jobs, 1)
     pairs = {
         f"{name.replace(':', '-')}-seed{seed}": (name, seed) for seed in settings.seeds for name in settings.methods
     }
@@ -48,6 +49,8 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
     shared = named if jobs > 1 else task, settings
     with owned(out), Processes() as lasting:  # they measure costs, and have the data then
         examples, x_test = runs.load(shared[0], settings, fresh=True)
+        found = {name: needs.needs(name, task, settings, examples, x_test) for name in settings.methods}
+        needs.tell(settings, found, jobs, say)
         _begin(settings, examples, out, resume)
         results = {"settings": settings.describe(), "data": examples.name, "rows": [], "curves": []}
         results["epochs"] = epochs = _plan(shared, jobs, lasting, examples, out, resume)

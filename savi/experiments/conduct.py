@@ -102,7 +102,9 @@ class Clock:
 
 
 def duration(seconds):
-    """Seconds as words: 50 s, 12 min, 3.5 h."""
+    """Seconds as words: 50 s, 12 min, 3.5 h, 12 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 1.8e5 else f"{seconds / 86400:.3g} days"

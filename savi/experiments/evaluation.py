@@ -10,16 +10,29 @@ from ..engine import given, threads
 from ..engine.files import InputError
 from ..inference.optimizers import Adam
 
-ROWS = 400  # examples times samples that are evaluated at a time
+ROWS, INFERRED = 400, 20_000  # examples times samples that are evaluated, and whose lam is inferred, at a time
 
 
 def infer(model, method, theta, phi, x, rng, steps=None, batch=500):
-    """lam (N, n) of all examples x (N, M), batch by batch; steps as in method.infer."""
+    """lam (N, n) of all examples x (N, M), at most `batch` of them at a time; steps as in method.infer."""
     x, batch = given.examples("x", x), given.whole("batch", batch, 1)
     given.thing("method", method)
+    batch = at_a_time(method, batch)
     return np.concatenate(
         [method.infer(model, theta, phi, x[i : i + batch], rng, steps) for i in range(0, len(x), batch)]
     )
+
+
+def at_a_time(method, most=500):
+    """How many examples' lam a method infers at a time: fewer where it draws many samples for each."""
+    return max(1, min(most, INFERRED // method.samples))
+
+
+def path(model, method, theta, phi, x, rng, steps=None):
+    """lam_0, lam_1, ..., (steps + 1, N, n), of all examples x (N, M), some at a time as in `infer`."""
+    batch = at_a_time(method, len(x))
+    parts = (method.path(model, theta, phi, x[i : i + batch], rng, steps) for i in range(0, len(x), batch))
+    return np.concatenate(list(parts), axis=1)
 
 
 def elbo_parts(model, theta, lam, x, rng, samples=10):
@@ -70,7 +83,7 @@ def _stream(model, theta, lam, x, rng, samples):
     """Streaming log-mean-exp: `top` is the largest log weight so far, `total` the sum of exp(log weight - top)."""
     top, total = np.full(len(x), -np.inf), np.zeros(len(x))
     chunk = max(1, ROWS // len(x))
-    sizes = [min(chunk, samples - start) for start in range(0, samples, chunk)]
+    sizes = (min(chunk, samples - start) for start in range(0, samples, chunk))
     noise = (model.draw_noise(rng, size, len(x), theta.dtype) for size in sizes)
     for log_w in threads.run(lambda e: model.log_weights(lam, theta, x, e).astype(float), noise, model.divisible):
         new_top = np.maximum(top, log_w.max(axis=0))

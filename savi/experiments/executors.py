@@ -16,8 +16,8 @@ from concurrent.futures import FIRST_COMPLETED, wait
 
 import numpy as np
 
-from ..engine import threads
-from ..engine.files import InputError, expect
+from ..engine import given, threads
+from ..engine.files import InputError
 from . import processes
 
 SECONDS = 10  # to wait for a scheduler
@@ -188,14 +188,14 @@ class Dask(Engine):
 
 def find(on, jobs):
     """The engine of the words local, mpi or dask://HOST:PORT; None where `jobs` is 1: in this process."""
-    expect("--jobs", jobs, jobs >= 1 and jobs % 1 == 0, "a whole number >= 1")
+    jobs = given.whole("--jobs", jobs, 1)
     if on == "local":
         return Local(jobs) if jobs > 1 else None
     if on == "mpi":
         return MPI()
     kind, _, address = on.partition("://")
     host, _, port = address.rpartition(":")
-    if kind != "dask" or not host or not port.isdigit():
+    if kind != "dask" or not host or not (port.isascii() and port.isdigit()):
         raise InputError(f"--on is {on}; expected local, mpi or dask://HOST:PORT")
     return Dask(address)
 

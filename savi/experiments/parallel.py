@@ -8,8 +8,7 @@ from collections import Counter, deque
 from concurrent.futures import BrokenExecutor, CancelledError
 from typing import NamedTuple
 
-from ..engine import threads
-from ..engine.files import expect
+from ..engine import given, threads
 from .executors import Gone, Local, Lost, cores
 
 __all__ = ["Ended", "Lost", "as_they_end", "cores", "run_all"]
@@ -93,8 +92,7 @@ def run_all(function, items, jobs, lasting=None):
     lasting: Processes that are there already. With jobs > 1 the function and the items are pickled. Raises InputError unless
     jobs is a whole number >= 1, and whatever a run raises.
     """
-    expect("--jobs", jobs, jobs >= 1 and jobs % 1 == 0, "a whole number >= 1")
-    jobs, found, following = min(jobs, len(items)), {}, 0
+    jobs, found, following = min(given.whole("--jobs", jobs, 1), len(items)), {}, 0
     for index, value, error in as_they_end(function, items, Local(jobs, lasting) if jobs > 1 else None):
         if error is not None:
             raise error

@@ -13,7 +13,7 @@ import numpy as np
 from ..engine.files import InputError, digest, expect, running
 from .budget import costs, epochs_of
 from .catalogue import find, function, source
-from .evaluation import along, evaluate, infer
+from .evaluation import along, evaluate, infer, path
 from .methods import build
 from .training import fit
 from .tuning import at_test, in_training
@@ -58,7 +58,7 @@ def run(name, seed, epochs, judge_at, inner, task, settings, folder=None, resume
     result = fit(model, method, examples, epochs, seed, out=folder, resume=resume, **flags)
     trained_with, searched = method.inner_settings, []
     if settings.tune != "none" and trained_with and len(examples.valid):
-        valid = _prepared(examples, np.asarray(examples.valid)[:TUNED_ON], np.random.default_rng(0), settings)
+        valid = prepared(examples, np.asarray(examples.valid)[:TUNED_ON], np.random.default_rng(0), settings)
         method, searched = at_test(model, method, result.theta, result.phi, valid)
     trained = model, method, result.theta, result.phi
     samples = {"iw_samples": settings.iw_samples, "gap_examples": settings.gap_examples}
@@ -134,10 +134,10 @@ def _load(task, settings):
         examples = examples._replace(train=examples.train[: settings.train_examples])
     rng, test = np.random.default_rng(0), np.asarray(examples.test)
     x = test[rng.permutation(len(test))[: settings.test_examples]]  # the same for every method and seed
-    return examples, _prepared(examples, x, rng, settings)
+    return examples, prepared(examples, x, rng, settings)
 
 
-def _prepared(examples, x, rng, settings):
+def prepared(examples, x, rng, settings):
     """Examples x as the model sees them."""
     with running(f"prepare(x, rng) of the data {examples.name!r}"):
         prepared = examples.prepare(x, rng).astype(settings.dtype)
@@ -159,5 +159,5 @@ def _rng(seed, stream):
 
 def _refinement(model, method, theta, phi, x, rng):
     """[steps, -ELBO] after each number of test-time steps, SVI's or the method's own, along one inference."""
-    path = method.path(model, theta, phi, x, rng, max(REFINEMENT))
-    return [[steps, loss] for steps, loss in zip(REFINEMENT, along(model, theta, path[list(REFINEMENT)], x, 0))]
+    lams = path(model, method, theta, phi, x, rng, max(REFINEMENT))[list(REFINEMENT)]
+    return [[steps, loss] for steps, loss in zip(REFINEMENT, along(model, theta, lams, x, 0))]

@@ -1,18 +1,32 @@
-"""The settings of a comparison: each with its default, what it means, and what its flag takes on the command line."""
+"""The settings of a comparison: each with its default, what it means, what it may be, and what its flag takes.
+
+A value is looked at here, whether the methods that are compared use it or not.
+"""
 
 import argparse
 import dataclasses
 import types
 from dataclasses import dataclass, field
 
+from ..engine import given
 from ..engine.files import InputError, expect
+from ..nets.activations import ACTIVATIONS
 
 DTYPES, TUNED = ("float32", "float64"), ("test", "all", "none")
 
 
-def _setting(default, help, **flag):
-    """A field: its default, its help text, and how its flag is read (the options of argparse's add_argument)."""
-    return field(default=default, metadata={"help": help, "flag": types.MappingProxyType(flag)})
+def _setting(default, help, check=None, *limits, **flag):
+    """A field: its default, its help text, check(its flag, value, *limits) -> the value, and how the flag is read (the
+    options of argparse's add_argument). The check raises InputError."""
+    metadata = {"help": help, "flag": types.MappingProxyType(flag), "check": check and (check, limits)}
+    return field(default=default, metadata=metadata)
+
+
+def _each(name, values, check, *limits):
+    return tuple(check(name, value, *limits) for value in values)
+
+
+MAY_BE_NONE = ("epochs", "step_size", "inner_clip", "train_examples")
 
 
 def _number_or_all(text):
@@ -40,62 +54,87 @@ class Settings:
         nargs=2,
         metavar=("KIND", "N"),
     )
-    epochs: float | None = _setting(None, "short for --budget epochs EPOCHS", type=float)
-    steps: int = _setting(10, "K, SVI steps per example in training and testing", type=int)
-    iterations: int = _setting(5, "T, iterations of an iterative inference model in training and testing", type=int)
-    step_size: float | None = _setting(
-        None, "alpha, step size of the SVI steps, per example (default: the method's own: {steps})", type=float
+    epochs: float | None = _setting(None, "short for --budget epochs EPOCHS", given.number, "[1, inf)", type=float)
+    steps: int = _setting(10, "K, SVI steps per example in training and testing", given.whole, type=int)
+    iterations: int = _setting(
+        5, "T, iterations of an iterative inference model in training and testing", given.whole, 1, type=int
     )
-    momentum: float = _setting(0.5, "gamma, momentum of the SVI steps", type=float)
+    step_size: float | None = _setting(
+        None,
+        "alpha, step size of the SVI steps, per example (default: the method's own: {steps})",
+        given.number,
+        "[0, inf)",
+        type=float,
+    )
+    momentum: float = _setting(0.5, "gamma, momentum of the SVI steps", given.number, "[0, 1)", type=float)
     inner_clip: float | None = _setting(
-        5.0, "largest norm of an example's gradient inside the SVI steps; 0 for none", type=float
+        5.0,
+        "largest norm of an example's gradient inside the SVI steps; 0 for none",
+        given.number,
+        "[0, inf)",
+        type=float,
     )
     tune: str = _setting(
         "test",
         "whose inner step (step size, momentum, clip) is chosen for each method on validation examples: that of its test "
         "time (test), that of its training too (all), or none",
+        given.one_of,
+        TUNED,
         choices=TUNED,
     )
-    samples: int = _setting(1, "S, noise samples in each evaluation of the loss", type=int)
-    latent: int = _setting(32, "D, latent dimensions", type=int)
+    samples: int = _setting(1, "S, noise samples in each evaluation of the loss", given.whole, 1, type=int)
+    latent: int = _setting(32, "D, latent dimensions", given.whole, type=int)
     hidden: tuple = _setting(
-        (200, 200), "units of the decoder's hidden layers; the encoder has them in reverse", type=int, nargs="*"
+        (200, 200),
+        "units of the decoder's hidden layers; the encoder has them in reverse",
+        _each,
+        given.whole,
+        1,
+        type=int,
+        nargs="*",
     )
-    activation: str = _setting("tanh", "tanh, elu, softplus or identity")
-    batch: int = _setting(100, "examples per training step", type=int)
-    learning_rate: float = _setting(2e-3, "Adam's step size for theta and phi", type=float)
-    phi_decay: float = _setting(0.0, "weight decay of phi, decoupled from Adam as in AdamW", type=float)
-    warmup_epochs: float = _setting(0, "epochs over which the weight of the KL term rises from 0.1 to 1", type=float)
-    dtype: str = _setting("float32", "precision of all numbers", choices=DTYPES)
-    seeds: tuple = _setting((0, 1, 2), "one training run per method and seed", type=int, nargs="+", metavar="SEED")
-    train_examples: int | None = _setting(1000, "use only so many training examples, or all", type=_number_or_all)
-    test_examples: int = _setting(300, "how many test examples to measure on", type=int)
-    iw_samples: int = _setting(200, "samples of the importance-weighted estimate of -log p(x)", type=int)
-    gap_examples: int = _setting(30, "how many test examples the amortization gap is measured on", type=int)
+    activation: str = _setting("tanh", "tanh, elu, softplus or identity", given.one_of, tuple(ACTIVATIONS))
+    batch: int = _setting(100, "examples per training step", given.whole, 1, type=int)
+    learning_rate: float = _setting(2e-3, "Adam's step size for theta and phi", given.number, "(0, inf)", type=float)
+    phi_decay: float = _setting(
+        0.0, "weight decay of phi, decoupled from Adam as in AdamW", given.number, "[0, inf)", type=float
+    )
+    warmup_epochs: float = _setting(
+        0, "epochs over which the weight of the KL term rises from 0.1 to 1", given.number, "[0, inf)", type=float
+    )
+    dtype: str = _setting("float32", "precision of all numbers", given.one_of, DTYPES, choices=DTYPES)
+    seeds: tuple = _setting(
+        (0, 1, 2), "one training run per method and seed", _each, given.whole, type=int, nargs="+", metavar="SEED"
+    )
+    train_examples: int | None = _setting(
+        1000, "use only so many training examples, or all", given.whole, 1, type=_number_or_all
+    )
+    test_examples: int = _setting(300, "how many test examples to measure on", given.whole, 1, type=int)
+    iw_samples: int = _setting(
+        200, "samples of the importance-weighted estimate of -log p(x)", given.whole, 1, type=int
+    )
+    gap_examples: int = _setting(
+        30, "how many test examples the amortization gap is measured on", given.whole, 1, type=int
+    )
 
     def __post_init__(self):
         for name in ("methods", "hidden", "seeds", "budget"):
             value = getattr(self, name)
             expect(flag(name), repr(value), isinstance(value, list | tuple), "a list")
             object.__setattr__(self, name, tuple(value))
+        for setting in dataclasses.fields(self):
+            value, check = getattr(self, setting.name), setting.metadata["check"]
+            if check and not (value is None and setting.name in MAY_BE_NONE):
+                object.__setattr__(self, setting.name, check[0](flag(setting.name), value, *check[1]))
+        decayed = self.phi_decay * self.learning_rate
+        expect("--phi-decay", self.phi_decay, decayed < 1, f"below 1 / {flag('learning_rate')} of {self.learning_rate}")
         object.__setattr__(self, "inner_clip", self.inner_clip or None)
-        if self.epochs is not None:
-            expect("--epochs", self.epochs, 1 <= self.epochs < float("inf"), "a number >= 1")
         object.__setattr__(self, "budget", _budget(*self.budget) if self.epochs is None else ("epochs", self.epochs))
         object.__setattr__(self, "epochs", None)
         if not self.methods or not self.seeds:
             raise InputError("there is nothing to compare; expected at least one method and one seed")
         if len(set(self.methods)) < len(self.methods) or len(set(self.seeds)) < len(self.seeds):
             raise InputError("a method or a seed is named twice; expected each once")
-        for name in ("iterations", "batch", "test_examples", "iw_samples", "gap_examples", "samples"):
-            value = getattr(self, name)
-            expect(flag(name), value, value >= 1 and value % 1 == 0, "a whole number >= 1")
-        few = self.train_examples
-        expect("--train-examples", few, few is None or (few >= 1 and few % 1 == 0), "a whole number >= 1")
-        whole = all(seed >= 0 and seed % 1 == 0 for seed in self.seeds)
-        expect("--seeds", list(self.seeds), whole, "whole numbers >= 0")
-        expect("--dtype", repr(self.dtype), self.dtype in DTYPES, " or ".join(DTYPES))
-        expect("--tune", repr(self.tune), self.tune in TUNED, ", ".join(TUNED))
 
     def describe(self):
         """{name: JSON value}, tuples as lists: what is written beside the results."""
@@ -110,8 +149,7 @@ def _budget(kind=None, number=None, *more):
         number = float(number)
     except (TypeError, ValueError):
         number = float("nan")
-    expect(f"--budget {kind}", number, 0 < number < float("inf"), "a number > 0")
-    return kind, number
+    return kind, given.number(f"--budget {kind}", number, "(0, inf)")
 
 
 NAMES = tuple(setting.name for setting in dataclasses.fields(Settings))

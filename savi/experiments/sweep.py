@@ -25,7 +25,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from ..engine import threads
+from ..engine import given, threads
 from ..engine.files import InputError, expect, keep, kept, owned
 from . import runs
 from .budget import judged_at
@@ -48,7 +48,7 @@ def sweep(plan, out, on="local", jobs=None, resume=False, retries=2, executor=No
     worker dies begins again, `retries` times. Raises InputError on a bad plan, where OUT holds another plan or this one
     without resume, where a worker has other versions or data than the rest, and after all else when a run failed.
     """
-    expect("--retries", retries, retries >= 0 and retries % 1 == 0, "a whole number >= 0")
+    retries = given.whole("--retries", retries)
     plan = plan if isinstance(plan, Plan) else read(plan)
     engine = Given(executor) if executor else find(on, cores() if jobs is None else jobs)
     found, errors, data = {}, {}, {}

@@ -4,13 +4,17 @@
 here; one of your own is a Task in a file, for `python -m savi compare --data FILE.py:NAME`, or any Task for `savi.compare`.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
 from ..data.dataset import Dataset
 from ..engine.files import InputError, expect, running
+from ..engine.machine import expect_room
 from ..inference.iterative import ENCODINGS
 from ..models.latent_gaussian import LatentGaussianModel
 from ..nets.dropout import DropoutMLP
@@ -119,6 +123,8 @@ class Task:
         """The model whose decoder this task makes. Raises InputError where it is none."""
         with running(f"decoder(settings) of task {self.name!r}"):
             decoder = self.decoder(settings)
+        with contextlib.suppress(AttributeError, TypeError):  # what it is instead is said below
+            expect_room(f"theta, {decoder.size} numbers,", decoder.size * np.dtype(settings.dtype).itemsize)
         try:
             model = LatentGaussianModel(decoder)
         except (AttributeError, TypeError, InputError) as error:

@@ -151,3 +151,11 @@ def test_the_environment_sets_the_count(value, good):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"SAVI_THREADS": value})
     assert done.stdout.strip() == (value if good else "")
     assert good or "SAVI_THREADS" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["²", "१", "0", "1.5", "-1", " 1", "9" * 5000])
+def test_a_number_of_threads_in_the_environment_is_in_plain_digits(monkeypatch, text):
+    monkeypatch.setenv("SAVI_THREADS", text)
+    monkeypatch.setitem(threads._settings, "count", None)
+    with pytest.raises(InputError, match=r"SAVI_THREADS is .*; expected a whole number >= 1$"):
+        threads.count()

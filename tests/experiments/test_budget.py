@@ -95,11 +95,11 @@ def test_every_run_is_judged_at_the_epochs_that_all_of_them_reach():
     "change, words",
     [
         ({"budget": ("hours", 3)}, "--budget is 'hours'; expected seconds N or epochs N"),
-        ({"budget": ("seconds", "many")}, "--budget seconds is nan; expected a number > 0"),
-        ({"budget": ("epochs", 0)}, "--budget epochs is 0.0; expected a number > 0"),
+        ({"budget": ("seconds", "many")}, "--budget seconds is nan; expected a finite number > 0"),
+        ({"budget": ("epochs", 0)}, "--budget epochs is 0.0; expected a finite number > 0"),
         ({"budget": ("seconds",)}, "--budget seconds is nan"),
         ({"budget": "seconds"}, "--budget is 'seconds'; expected a list"),
-        ({"epochs": 0.5}, "--epochs is 0.5; expected a number >= 1"),
+        ({"epochs": 0.5}, "--epochs is 0.5; expected a finite number >= 1"),
     ],
 )
 def test_a_budget_that_is_none_is_refused(change, words):
