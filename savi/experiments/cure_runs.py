@@ -137,7 +137,8 @@ def settled(setup, name, cure):
     """{"point": {axis: value}, "curve": [{**point, "loss"}, ...]}: learning rate and inner step, chosen on validation examples.
 
     The inner step is searched at each setup, in runs of TUNING of the seconds; then, at the setup's reference alone, the learning
-    rate, in runs as long as a trial's: the best rate depends on how long a run is.
+    rate, in runs as long as a trial's: the best rate depends on how long a run is. Data of another name than the reference's
+    take both over from there.
     """
     return kept(setup.folder(name, cure, "tuned.json"), _search, setup, name, cure)
 
@@ -147,8 +148,9 @@ def _search(setup, name, cure):
     first = {"learning_rate": LEARNING_RATE, "step_size": problem.at_test["step_size"]}
     point = first if known else settled(setup.reference(), name, cure)["point"]
     found, curves = {axis: point[axis] for axis in first if name in LEARNING or axis != "step_size"}, []
-    for axis, part in (("step_size", TUNING), ("learning_rate", 1.0)):
-        if axis not in found or (axis == "learning_rate" and not known):
+    searches = {"step_size": TUNING, "learning_rate": 1.0} if known else {"step_size": TUNING}
+    for axis, part in searches.items() if setup.data == setup.reference().data else ():
+        if axis not in found:
             continue
 
         def loss(point, out, part=part, others=found):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import savi
-from savi.data import Dataset, binarize
+from savi.data import Dataset, binarize, synthetic
 from savi.experiments import cure_runs, cure_tables, cures, gaps_over_time
 from savi.experiments.cures import Setup, built
 
@@ -83,10 +83,55 @@ def test_svi_at_test_time_is_the_steps_written_out(few):
     np.testing.assert_allclose(cure_runs.refined(problem, theta, lam, x, 0.03, steps=2), expected, rtol=1e-10)
 
 
-def test_a_trial_is_worth_its_best_stage_on_validation_examples(few):
+@pytest.fixture
+def searching(monkeypatch):
+    """Runs whose loss is known, lowest at learning rate 0.008 and step size 0.02: [(setup, point, part), ...] as asked for."""
+    asked = []
+
+    def trained(setup, problem, name, cure, seed, point, part):
+        asked.append((setup, point, part))
+        off = abs(np.log(point["learning_rate"] / 0.008)) + abs(np.log(point.get("step_size", 0.02) / 0.02))
+        assert (name, cure, seed) == ("sa-vae", "linear", cure_runs.TUNING_SEED) or name == "vae"
+        return cure_runs.Run(None, point, [{name: 9, "vae-then-svi": 9}, {name: off, "vae-then-svi": off}], [])
+
+    monkeypatch.setattr(cure_runs, "trained", trained)
+    return asked
+
+
+def test_a_reference_searches_the_step_in_short_runs_then_the_learning_rate_in_whole_ones(few, searching):
+    few = few.reference()
+    found = cure_runs.settled(few, "sa-vae", "linear")
+    assert found["point"] == {"learning_rate": 0.008, "step_size": 0.02}
+    parts = [part for _, _, part in searching]
+    assert parts == sorted(parts) and set(parts) == {cure_runs.TUNING, 1.0}
+    assert all(point["step_size"] == 0.02 for _, point, part in searching if part == 1.0)
+    assert len(found["curve"]) == len(searching) and cure_runs.settled(few, "vae", "mlp")["point"] == {
+        "learning_rate": 0.008
+    }
+
+
+def test_another_size_searches_the_step_alone_and_other_data_nothing(few, searching):
+    other = few._replace(train=30)
+    found = cure_runs.settled(other, "sa-vae", "linear")
+    assert found["point"] == {"learning_rate": 0.008, "step_size": 0.02}
+    assert {part for setup, _, part in searching if setup == other} == {cure_runs.TUNING}
+    assert {row["learning_rate"] for row in found["curve"]} == {0.008}
+    assert cure_runs.settled(few._replace(data="mnist"), "sa-vae", "linear") == {"point": found["point"], "curve": []}
+    assert cure_runs.settled(other, "vae", "linear")["curve"] == []
+
+
+@pytest.fixture
+def known_point(monkeypatch):
+    """A learning rate and step that nobody searches."""
+    point = {"learning_rate": 0.004, "step_size": 0.05}
+    monkeypatch.setattr(cure_runs, "settled", lambda *names: {"point": point})
+    return point
+
+
+def test_a_trial_is_worth_its_best_stage_on_validation_examples(few, known_point):
     found = cure_runs.trial(few, "vae", "linear", 0)
     history = found["history"]
-    assert set(found["readings"]) == {"vae", "vae-then-svi"} and found["point"].keys() == {"learning_rate"}
+    assert set(found["readings"]) == {"vae", "vae-then-svi"} and found["point"] == known_point
     for reading, row in found["readings"].items():
         losses = [stage[reading] for stage in history]
         assert row["end"]["valid"] == min(losses)
@@ -98,22 +143,10 @@ def test_a_trial_is_worth_its_best_stage_on_validation_examples(few):
     )
 
 
-def test_what_is_done_is_not_done_again(few, monkeypatch):
+def test_what_is_done_is_not_done_again(few, known_point, monkeypatch):
     first = cure_runs.trial(few, "sa-vae", "linear", 0)
     monkeypatch.setattr(cure_runs, "fit_stopped", None)
     assert cure_runs.trial(few, "sa-vae", "linear", 0) == first
-    assert first["point"].keys() == {"learning_rate", "step_size"}
-
-
-def test_another_size_searches_the_step_alone(few, monkeypatch):
-    cure_runs.settled(few, "vae+svi", "linear")
-    other = few._replace(train=30)
-    assert other.reference() == few._replace(latent=16, hidden=(64, 64))
-    monkeypatch.setattr(Setup, "reference", lambda self: few)
-    curve = cure_runs.settled(other, "vae+svi", "linear")["curve"]
-    rate = cure_runs.settled(few, "vae+svi", "linear")["point"]["learning_rate"]
-    assert {row["learning_rate"] for row in curve} == {rate} and len({row["step_size"] for row in curve}) > 2
-    assert cure_runs.settled(other, "vae", "linear")["curve"] == []
 
 
 def test_the_split_of_a_decoder_that_ignores_z_is_known(few):
@@ -130,6 +163,19 @@ def test_the_split_of_a_decoder_that_ignores_z_is_known(few):
     assert found["best"] - found["nll"] == pytest.approx(0, abs=0.1)
     assert found["guess"] - 784 * np.log(2) == pytest.approx(kl, rel=1e-6)
     assert found["guess"] > found["refined"] >= found["best"] - 1e-6
+
+
+def test_sequences_keep_their_oracle_and_step_more_for_log_var(known_point, monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        cures, "_oracle", lambda seed: synthetic.load(seed, "tanh", (30, 10, 10), 3, vocabulary=12, units=6)
+    )
+    setup = Setup("sequences", 20, 0.05, str(tmp_path), settled_at=(20, 0.05))
+    problem = setup.problem(1)
+    assert problem.exact and problem.model.size == 0 and len(problem.dataset.train) == 20
+    method = built(setup, problem, "sa-vae", "small", 0.01)
+    np.testing.assert_allclose(method.step_size, [0.01, 0.01, 0.025, 0.025], rtol=1e-6)
+    end = cure_runs.trial(setup, "sa-vae", "small", 1)["readings"]["sa-vae"]["end"]
+    assert {"step_size", "ratio", "neg_elbo"} <= end.keys() and "nll" not in end
 
 
 # --- tables ------------------------------------------------------------------------------------------------------------------
