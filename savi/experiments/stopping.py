@@ -15,6 +15,8 @@ from ..engine import given
 from ..engine.files import expect
 from .training import fit
 
+NEAR = 1.05  # a stage that would end at less than so many times the seconds that are spent is left out
+
 
 class Best(NamedTuple):
     """The parameters that a judge liked best: its loss, the epoch, theta (P,) and phi (Q,)."""
@@ -42,7 +44,8 @@ class Stopped(NamedTuple):
 def fit_stopped(model, method, data, ends, seed=0, *, judges, patience=2.0, watch=None, **settings):
     """Train as `fit` does, in stages that end after those epochs, at most to the last of them; returns a Stopped.
 
-    ends: rising, for example `stage_ends(...)`. judges: {name: function(theta, phi) -> a loss of the validation data}; each has
+    ends: rising, for example `stage_ends(...)`; or a function of the history so far that gives the next one, or None, for example
+    `seconds_ends(...)`. judges: {name: function(theta, phi) -> a loss of the validation data}; each has
     best parameters of its own, so that one training run serves several ways of inference at test time. It stops where no judge
     has found better parameters since the epoch / patience (2: as much training again has not helped); patience np.inf never
     stops. watch: None or function(theta, phi) -> a dict, called after each stage. settings: fit's.
@@ -52,7 +55,7 @@ def fit_stopped(model, method, data, ends, seed=0, *, judges, patience=2.0, watc
     data = as_dataset(data)._replace(valid=())
     best, history = {}, []
     with tempfile.TemporaryDirectory() as out:
-        for epoch in ends:
+        for epoch in _each(ends, history):
             result = fit(model, method, data, epoch, seed, out=out, resume=bool(history), progress=False, **settings)
             theta, phi = result.last
             row = {"epoch": epoch, **{key: result.history[-1][key] for key in ("cpu", "passes")}}
@@ -73,3 +76,27 @@ def stage_ends(epochs, steps, stages=16, first=0.05):
     last = max(round(epochs * steps), 1)
     ends = np.geomspace(first * last, last, stages) if stages > 1 else [last]
     return [int(end) / steps for end in np.unique(np.maximum(np.rint(ends), 1))]
+
+
+def seconds_ends(seconds, cost, steps, stages=16, first=0.05):
+    """Like `stage_ends` in processor seconds: what `fit_stopped` takes as ends for stages from first * seconds to seconds.
+
+    cost: about how many seconds a training step takes, by which the first stage ends; the others end by what the run's own
+    steps have cost until then. steps: minibatches of an epoch.
+    """
+    stages, first = given.whole("stages", stages, 1), given.number("first", first, "(0, 1]")
+    goals = np.geomspace(first, 1, stages) * seconds if stages > 1 else np.array([seconds])
+
+    def following(history):
+        if not history:
+            return max(round(goals[0] / cost), 1) / steps
+        done, cpu = history[-1]["epoch"], history[-1]["cpu"]
+        ahead = goals[goals > NEAR * cpu]
+        return max(round(done * steps * ahead[0] / cpu), round(done * steps) + 1) / steps if len(ahead) else None
+
+    return following
+
+
+def _each(ends, history):
+    """The ends of stages one after the other, whichever way they are given."""
+    return iter(lambda: ends(history), None) if callable(ends) else ends

@@ -7,7 +7,7 @@ import pytest
 
 from savi import MLP, VAE, Bernoulli, InputError, LatentGaussianModel, MLPDecoder
 from savi.data import Dataset
-from savi.experiments.stopping import fit_stopped, stage_ends
+from savi.experiments.stopping import fit_stopped, seconds_ends, stage_ends
 from savi.experiments.training import fit
 
 RNG = np.random.default_rng(0)
@@ -41,6 +41,35 @@ def test_stages_of_a_long_run_have_equal_ratios():
     ends = np.array(stage_ends(500, 10, 20, 0.04))
     np.testing.assert_allclose(ends[1:] / ends[:-1], (1 / 0.04) ** (1 / 19), rtol=0.01)
     assert (ends[0], ends[-1], len(ends)) == (20, 500, 20)
+
+
+@pytest.mark.parametrize("cost", [0.005, 0.01, 0.04])
+def test_stages_of_seconds_end_where_the_run_itself_has_spent_them(cost):
+    """A step costs 0.01 s whatever was thought before: all stages but the first are where they should be."""
+    ends, history = seconds_ends(8, cost, 10, 4, 1 / 8), []
+    while (epoch := ends(history)) is not None:
+        history.append({"epoch": epoch, "cpu": epoch * 10 * 0.01})
+    spent = [row["cpu"] for row in history]
+    assert spent[0] == pytest.approx(0.01 / cost) and spent[1:] == pytest.approx([1, 2, 4, 8][-len(spent[1:]) :])
+    assert spent == sorted(set(spent)) and spent[-1] == pytest.approx(8)
+
+
+def test_stages_of_seconds_go_on_by_whole_steps_at_least_one():
+    ends = seconds_ends(1, 10.0, 4, 3, 0.5)
+    assert ends([]) == 1 / 4
+    assert ends([{"epoch": 0.25, "cpu": 0.95}]) == 0.5  # one step more, though the last goal is nearly spent
+    assert ends([{"epoch": 0.25, "cpu": 0.96}]) is None
+
+
+def test_ends_may_be_a_function_of_the_history():
+    asked = []
+
+    def ends(history):
+        asked.append([row["epoch"] for row in history])
+        return (1, 3, None)[len(history)]
+
+    found = stopped({"a": itertools.count(0, -1)}, ends)
+    assert [row["epoch"] for row in found.history] == [1, 3] and asked == [[], [1], [1, 3]]
 
 
 def test_a_run_in_stages_is_the_run_itself():
