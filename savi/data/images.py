@@ -3,7 +3,6 @@
 `load` returns images; `fetch` (sources.py) brings the public files; `describe` lists what there is.
 """
 
-import contextlib
 import gzip
 import hashlib
 import importlib.util
@@ -13,10 +12,10 @@ import struct
 
 import numpy as np
 
-from ..engine.files import InputError, digest, reading, replacing
+from ..engine.files import InputError, reading
 from . import glyphs
 from .dataset import Dataset, binarize
-from .sources import SOURCES, TEST, TRAIN, cache_folder, fetch, folders, found, known, source_of, verified
+from .sources import SOURCES, TEST, TRAIN, cache_folder, cached, fetch, folders, found, known, source_of, verified
 
 __all__ = [
     "Dataset",
@@ -179,22 +178,7 @@ def _part_of(groups, edges=(0.8, 0.9)):
 
 
 def _cached(name, key, make):
-    """The dict of arrays (images and groups among them) that make() returns; kept in the cache folder if that works.
-
-    A file that is not as it was written is made again: its arrays' digest stands in it.
-    """
-    path = os.path.join(cache_folder(), f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz")
-    try:
-        with np.load(path) as file:
-            arrays = dict(file)
-        if str(arrays.pop("digest")) == digest(*arrays.values()) and set(arrays) >= {"images", "groups"}:
-            return arrays
-    except Exception:  # whatever is wrong with a cache, it can be made again
-        pass
-    arrays = make()
-    with contextlib.suppress(OSError, InputError), replacing(path) as file:
-        np.savez(file, **arrays, digest=digest(*arrays.values()))
-    return arrays
+    return cached(name, key, make, ("images", "groups"))
 
 
 def _where(name, folder):

@@ -10,8 +10,10 @@ import io
 import os
 from typing import NamedTuple
 
+import numpy as np
+
 from ..engine import given
-from ..engine.files import InputError, reading, reason, replacing
+from ..engine.files import InputError, digest, reading, reason, replacing
 
 
 class Source(NamedTuple):
@@ -65,6 +67,25 @@ def cache_folder():
     return os.environ.get("SAVI_CACHE") or os.path.join(user, "savi")
 
 
+def cached(name, key, make, needs):
+    """The dict of arrays that make() returns, those named in `needs` among them; kept in the cache folder if that works.
+
+    A file that is not as it was written is made again: its arrays' digest stands in it.
+    """
+    path = os.path.join(cache_folder(), f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz")
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+        if str(arrays.pop("digest")) == digest(*arrays.values()) and set(arrays) >= set(needs):
+            return arrays
+    except Exception:  # whatever is wrong with a cache, it can be made again
+        pass
+    arrays = make()
+    with contextlib.suppress(OSError, InputError), replacing(path) as file:
+        np.savez(file, **arrays, digest=digest(*arrays.values()))
+    return arrays
+
+
 def _fetch(source, folder, progress):
     from http.client import HTTPException
 
@@ -95,8 +116,8 @@ def _download(url, source, progress):
             done += len(block)
             progress(source.file, done, total)
     data = b"".join(blocks)
-    if (digest := _digest(io.BytesIO(data), source)) != source.digest:
-        raise OSError(f"{done} bytes came, with {_spelled(digest)}")
+    if (came := _digest(io.BytesIO(data), source)) != source.digest:
+        raise OSError(f"{done} bytes came, with {_spelled(came)}")
     return data
 
 
@@ -110,9 +131,9 @@ def verified(path):
     """`path`, if the public file there is as published; or else InputError."""
     source = source_of(path)
     with reading(path, f"{source.file} as published"), open(path, "rb") as file:
-        digest = _digest(file, source)
-    if digest != source.digest:
-        raise InputError(f"{path} has {_spelled(digest)}; expected {_spelled(source.digest)}, as published")
+        there = _digest(file, source)
+    if there != source.digest:
+        raise InputError(f"{path} has {_spelled(there)}; expected {_spelled(source.digest)}, as published")
     return path
 
 
@@ -128,8 +149,8 @@ def _digest(file, source):
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _spelled(digest):
-    return digest.replace("md5:", "MD5 ") if ":" in digest else "SHA-256 " + digest
+def _spelled(text):
+    return text.replace("md5:", "MD5 ") if ":" in text else "SHA-256 " + text
 
 
 def known(name):

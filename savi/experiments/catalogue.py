@@ -1,10 +1,12 @@
 """The tasks that are here, and where those of a user are found.
 
 images      grey values are probabilities, from which x is drawn anew for each minibatch; MLPs, Bernoulli
+counts      of words in documents; MLPs, Multinomial or Poisson
 sequences   of an oracle; LSTMs, and `hidden` are the layers between the decoder's states and its outputs
 """
 
 import contextvars
+import functools
 import os
 import sys
 import types
@@ -12,15 +14,16 @@ import types
 import numpy as np
 
 from .. import data
-from ..data import synthetic
+from ..data import counts, synthetic
 from ..data.dataset import binarize
 from ..engine.files import InputError
 from ..models.decoders import MLPDecoder
+from ..models.discrete import Multinomial, Poisson
 from ..models.likelihoods import Bernoulli
 from ..models.sequence_decoders import LSTMDecoder
-from ..nets.encoders import LSTMEncoder
+from ..nets.encoders import LogEncoder, LSTMEncoder
 from ..nets.mlp import MLP
-from .tasks import PERPLEXITY, Task, mlp_encoders
+from .tasks import PERPLEXITY, PERPLEXITY_OF_COUNTS, Task, mlp_encoders
 
 PIXELS = 28 * 28
 
@@ -71,6 +74,24 @@ SYNTHETIC = Task(
     {"lstm": _sequence_encoder}, measures=(PERPLEXITY,),
 )  # fmt: skip
 
+# --- counts ------------------------------------------------------------------------------------------------------------------
+
+
+def documents(name, about, data_name, likelihood, measures=()):
+    """The Task of counts.load(data_name): an MLP decoder, encoders of log(1 + x); the sizes are read from the data."""
+    load = functools.partial(counts.load, data_name)
+
+    def encoders(word):
+        return lambda s, outputs: LogEncoder(mlp_encoders(load().vocabulary)[word](s, outputs))
+
+    return Task(
+        name, about, load,
+        lambda s: MLPDecoder(MLP([s.latent, *s.hidden, load().vocabulary], s.activation), likelihood),
+        {word: encoders(word) for word in mlp_encoders(1)},
+        encodings=("gradient", "error", "data"), measures=measures, defaults={"latent": 20, "hidden": (100,)},
+    )  # fmt: skip
+
+
 TASKS = {
     task.name: task
     for task in (
@@ -78,6 +99,9 @@ TASKS = {
         images("mnist", "handwritten digits"),
         images("omniglot", "handwritten characters of 50 alphabets"),
         SYNTHETIC,
+        documents("counts", "word counts of documentation", "counts", Multinomial(), (PERPLEXITY_OF_COUNTS,)),
+        documents("counts-poisson", "the same, each word's number by itself", "counts", Poisson()),
+        documents("rcv1", "word counts of news (RCV1)", "rcv1", Multinomial(), (PERPLEXITY_OF_COUNTS,)),
     )
 }
 

@@ -41,6 +41,10 @@ def _per_token(nats, x):
     return perplexity(nats, (x >= 0).sum(axis=1))  # a negative token is padding
 
 
+def _per_word(nats, x):
+    return perplexity(nats, x.sum(axis=1))
+
+
 def _per_dimension(nats, x):
     return bits_per_dim(nats.mean(), x[0].size)
 
@@ -51,6 +55,7 @@ ROW = (
 )  # fmt: skip
 CURVE = ("compare", "method", "seed", "history", "refinement")  # names that results have for themselves
 PERPLEXITY = Measure("perplexity", "perplexity", 2, _per_token)
+PERPLEXITY_OF_COUNTS = Measure("perplexity", "perplexity", 1, _per_word)
 BITS_PER_DIM = Measure("bits_per_dim", "bits/dim", 3, _per_dimension)
 
 
