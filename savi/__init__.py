@@ -19,6 +19,7 @@ _ROOMS = {  # where a name is: the room, or room:NAME; what is asked for is load
     "BottomUpEncoder": "nets.level_encoders:BottomUpEncoder",
     "Categorical": "models.discrete:Categorical",
     "DropoutMLP": "nets.dropout:DropoutMLP",
+    "DiscretizedLogistic": "models.discretized:DiscretizedLogistic",
     "FixedDecoder": "models.decoders:FixedDecoder",
     "Gaussian": "models.likelihoods:Gaussian",
     "HierarchicalModel": "models.hierarchical:HierarchicalModel",

@@ -1,6 +1,6 @@
 """Data sets: what is trained and tested on, made here or fetched from its publisher and verified.
 
-Read in this order: dataset (what a data set is), images (glyphs, MNIST, OMNIGLOT), glyphs (letters drawn from fonts),
+Read in this order: dataset (what a data set is), images (glyphs, MNIST, OMNIGLOT), glyphs (letters drawn from fonts), colour,
 sources (public files and their digests), synthetic (token sequences from an oracle), counts (words of documents).
 """
 

@@ -30,6 +30,8 @@ class Source(NamedTuple):
 _MNIST = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 _LAKE = ("https://github.com/brendenlake/omniglot/raw/master/python/",)
 _BURDA = ("https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/",)
+_TORONTO = ("https://www.cs.toronto.edu/~kriz/",)
+_STANFORD = ("http://ufldl.stanford.edu/housenumbers/",)
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
 SOURCES = {
     "glyphs": (),
@@ -45,6 +47,12 @@ SOURCES = {
         Source("images_background_small1.zip", "f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4"),
         Source("images_background_small2.zip", "3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f"),
         Source("chardata.mat", "md5:21ecaf34373511aa7691cf2e0802aa3d", _BURDA),
+    ),
+    "colour-glyphs": (),
+    "cifar10": (Source("cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530", _TORONTO),),
+    "svhn": (
+        Source("train_32x32.mat", "md5:e26dedcc434d2e4c54c9b2d4a06d8373", _STANFORD),
+        Source("test_32x32.mat", "md5:eb5a983be6a315427106f1b164d9cef3", _STANFORD),
     ),
 }
 

@@ -57,6 +57,9 @@ CURVE = ("compare", "method", "seed", "history", "refinement")  # names that res
 PERPLEXITY = Measure("perplexity", "perplexity", 2, _per_token)
 PERPLEXITY_OF_COUNTS = Measure("perplexity", "perplexity", 1, _per_word)
 BITS_PER_DIM = Measure("bits_per_dim", "bits/dim", 3, _per_dimension)
+BITS_PER_DIM_OF_LEVELS = Measure(
+    "bits_per_dim", "bits/dim", 3, lambda nats, x: _per_dimension(nats, x) + 8
+)  # data.colour
 
 
 @dataclass(frozen=True)
