@@ -57,7 +57,10 @@ class Settings:
         choices=TUNED,
     )
     samples: int = _setting(1, "S, noise samples in each evaluation of the loss", type=int)
-    latent: int = _setting(32, "D, latent dimensions", type=int)
+    latent: int = _setting(32, "D, latent dimensions; of a hierarchy those of z^1, next to the data", type=int)
+    levels: tuple = _setting(
+        (), "latent dimensions of the levels above: z^2, z^3, ...; none for one level", type=int, nargs="*", metavar="D"
+    )
     hidden: tuple = _setting(
         (200, 200), "units of the decoder's hidden layers; the encoder has them in reverse", type=int, nargs="*"
     )
@@ -74,7 +77,7 @@ class Settings:
     gap_examples: int = _setting(30, "how many test examples the amortization gap is measured on", type=int)
 
     def __post_init__(self):
-        for name in ("methods", "hidden", "seeds", "budget"):
+        for name in ("methods", "hidden", "levels", "seeds", "budget"):
             value = getattr(self, name)
             expect(flag(name), repr(value), isinstance(value, list | tuple), "a list")
             object.__setattr__(self, name, tuple(value))
@@ -92,10 +95,15 @@ class Settings:
             expect(flag(name), value, value >= 1 and value % 1 == 0, "a whole number >= 1")
         few = self.train_examples
         expect("--train-examples", few, few is None or (few >= 1 and few % 1 == 0), "a whole number >= 1")
+        expect("--levels", list(self.levels), all(D >= 1 and D % 1 == 0 for D in self.levels), "whole numbers >= 1")
         whole = all(seed >= 0 and seed % 1 == 0 for seed in self.seeds)
         expect("--seeds", list(self.seeds), whole, "whole numbers >= 0")
         expect("--dtype", repr(self.dtype), self.dtype in DTYPES, " or ".join(DTYPES))
         expect("--tune", repr(self.tune), self.tune in TUNED, ", ".join(TUNED))
+
+    def hidden_at(self, l):
+        """The units of the hidden layers of level l's nets, l = 1 .. L: half as many in each further level, as in [LI] C.5."""
+        return tuple(max(n // 2 ** (l - 1), 1) for n in self.hidden)
 
     def describe(self):
         """{name: JSON value}, tuples as lists: what is written beside the results."""

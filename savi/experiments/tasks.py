@@ -4,6 +4,7 @@
 here; one of your own is a Task in a file, for `python -m savi compare --data FILE.py:NAME`, or any Task for `savi.compare`.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,9 +13,12 @@ from typing import NamedTuple
 from ..data.dataset import Dataset
 from ..engine.files import InputError, expect, running
 from ..inference.iterative import ENCODINGS
+from ..models.hierarchical import HierarchicalModel
 from ..models.latent_gaussian import LatentGaussianModel
+from ..models.levels import Level
 from ..nets.dropout import DropoutMLP
 from ..nets.highway import HighwayMLP
+from ..nets.level_encoders import BottomUpEncoder, LadderEncoder, TopDownEncoder
 from ..nets.mlp import MLP
 from .evaluation import bits_per_dim, perplexity
 from .settings import settings_of
@@ -128,11 +132,11 @@ class Task:
         with running(f"decoder(settings) of task {self.name!r}"):
             decoder = self.decoder(settings)
         try:
-            model = LatentGaussianModel(decoder)
+            model = HierarchicalModel(decoder, _levels(settings)) if settings.levels else LatentGaussianModel(decoder)
         except (AttributeError, TypeError, InputError) as error:
             raise InputError(self._made("decoder(settings)", decoder, "p(x | z), as an MLPDecoder")) from error
         D = settings.latent
-        expect(f"latent_dim of what task {self.name!r} decodes with", model.latent_dim, model.latent_dim == D, D)
+        expect(f"latent_dim of what task {self.name!r} decodes with", decoder.latent_dim, decoder.latent_dim == D, D)
         return model
 
     def encoder(self, settings, outputs, word=None):
@@ -176,13 +180,30 @@ def _listed(value):
     return value if isinstance(value, list | tuple) else None
 
 
+def _levels(s):
+    """p(z^l | z^{l+1}) of the levels that the settings ask for, the lowest first."""
+    dims = s.latent, *s.levels
+    return [
+        Level(MLP([above, *s.hidden_at(l), 2 * below], s.activation))
+        for l, (below, above) in enumerate(itertools.pairwise(dims), 2)
+    ]
+
+
 DROP, NOISE = 0.2, 0.3  # of the encoders "dropout" and "noise"
 
 
 def mlp_encoders(inputs):
     """{word: encoder} of examples that are vectors: an MLP with the decoder's layers in reverse, or one with highways; and
     those that overfit few examples less: one affine layer, one hidden layer of a quarter of the units, dropped units, noise
-    on x."""
+    on x; and those of hierarchies (nets/level_encoders.py)."""
+
+    def by_level(kind):
+        def build(s, outputs):
+            dims = s.latent, *s.levels
+            hidden = [s.hidden_at(l)[::-1] for l in range(1, len(dims) + 1)]
+            return kind(inputs, hidden, dims, s.activation)
+
+        return build
 
     def deep(net, **more):
         return lambda s, outputs: net([inputs, *reversed(s.hidden), outputs], s.activation, **more)
@@ -194,4 +215,7 @@ def mlp_encoders(inputs):
         "small": lambda s, outputs: MLP([inputs, *(max(n // 4, 1) for n in s.hidden[-1:]), outputs], s.activation),
         "dropout": deep(DropoutMLP, drop=DROP),
         "noise": deep(DropoutMLP, noise=NOISE),
+        "bottom-up": by_level(BottomUpEncoder),
+        "top-down": by_level(TopDownEncoder),
+        "ladder": by_level(LadderEncoder),
     }
