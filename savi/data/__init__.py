@@ -1,7 +1,7 @@
 """Data sets: what is trained and tested on, made here or fetched from its publisher and verified.
 
-Read in this order: dataset (what a data set is), images (glyphs, MNIST, OMNIGLOT), glyphs (letters drawn from fonts),
-sources (public files and their digests), synthetic (token sequences from an oracle).
+Read in this order: dataset (what a data set is), images (glyphs, MNIST, OMNIGLOT), glyphs (letters drawn from fonts), colour,
+sources (public files and their digests), synthetic (token sequences from an oracle), counts (words of documents).
 """
 
 from .dataset import Dataset, as_dataset, binarize

@@ -3,7 +3,6 @@
 `load` returns images; `fetch` (sources.py) brings the public files; `describe` lists what there is.
 """
 
-import contextlib
 import gzip
 import hashlib
 import importlib.util
@@ -13,10 +12,10 @@ import struct
 
 import numpy as np
 
-from ..engine.files import InputError, digest, reading, replacing
-from . import glyphs
+from ..engine.files import InputError, reading
+from . import colour, glyphs
 from .dataset import Dataset, binarize
-from .sources import SOURCES, TEST, TRAIN, cache_folder, fetch, folders, found, known, source_of, verified
+from .sources import SOURCES, TEST, TRAIN, cache_folder, cached, fetch, folders, found, known, source_of, verified
 
 __all__ = [
     "Dataset",
@@ -38,11 +37,15 @@ _ABOUT = {
     "glyphs": ("letters of many alphabets in 12 faces, split by letter", "about 19,200 / 2,500 / 2,000"),
     "mnist": ("handwritten digits", "50,000 / 10,000 / 10,000; from the t10k file alone 8,000 / 1,000 / 1,000"),
     "omniglot": ("handwritten characters of 50 alphabets", "23,000 / 1,345 / 8,070 (chardata.mat); 32,460 (zips)"),
+    "colour-glyphs": ("the same letters, 14x14, in random colours on random colours, with noise", "as glyphs"),
+    "cifar10": ("small colour photographs", "45,000 / 5,000 / 10,000"),
+    "svhn": ("house numbers in colour", "68,257 / 5,000 / 26,032; read with SciPy"),
 }
 
 
 def load(name, folder=None):
-    """The Dataset `name`: "glyphs", "mnist" or "omniglot": grey images, bright on black, float32 (N, 784) in [0, 1].
+    """The Dataset `name`: "glyphs", "mnist" or "omniglot": grey images, bright on black, float32 (N, 784) in [0, 1]; or
+    "colour-glyphs", "cifar10" or "svhn": colour images in levels k / 255 (see colour.py).
 
     glyphs    every letter of matplotlib's DejaVu fonts, about 80/10/10 by letter family (see savi.data.glyphs.families): no
               letter is in two parts, in any face. Takes a few seconds the first time, then it is cached.
@@ -53,7 +56,13 @@ def load(name, folder=None):
               two parts. Either way in a fixed order that mixes alphabets.
     `folder` None means $SAVI_DATA, then the cache folder. Raises InputError when files are missing or damaged.
     """
-    return {"glyphs": _glyphs, "mnist": _mnist, "omniglot": _omniglot}[known(name)](folder)
+    grey = {"glyphs": _glyphs, "mnist": _mnist, "omniglot": _omniglot}
+    in_colour = {
+        "colour-glyphs": lambda folder: colour.glyphs(_glyphs(folder)),
+        "cifar10": colour.cifar10,
+        "svhn": colour.svhn,
+    }
+    return (grey | in_colour)[known(name)](folder)
 
 
 def first_present(*names, folder=None):
@@ -179,22 +188,7 @@ def _part_of(groups, edges=(0.8, 0.9)):
 
 
 def _cached(name, key, make):
-    """The dict of arrays (images and groups among them) that make() returns; kept in the cache folder if that works.
-
-    A file that is not as it was written is made again: its arrays' digest stands in it.
-    """
-    path = os.path.join(cache_folder(), f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz")
-    try:
-        with np.load(path) as file:
-            arrays = dict(file)
-        if str(arrays.pop("digest")) == digest(*arrays.values()) and set(arrays) >= {"images", "groups"}:
-            return arrays
-    except Exception:  # whatever is wrong with a cache, it can be made again
-        pass
-    arrays = make()
-    with contextlib.suppress(OSError, InputError), replacing(path) as file:
-        np.savez(file, **arrays, digest=digest(*arrays.values()))
-    return arrays
+    return cached(name, key, make, ("images", "groups"))
 
 
 def _where(name, folder):

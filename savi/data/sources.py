@@ -10,8 +10,10 @@ import io
 import os
 from typing import NamedTuple
 
+import numpy as np
+
 from ..engine import given
-from ..engine.files import InputError, reading, reason, replacing
+from ..engine.files import InputError, digest, reading, reason, replacing
 
 
 class Source(NamedTuple):
@@ -28,6 +30,8 @@ class Source(NamedTuple):
 _MNIST = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 _LAKE = ("https://github.com/brendenlake/omniglot/raw/master/python/",)
 _BURDA = ("https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/",)
+_TORONTO = ("https://www.cs.toronto.edu/~kriz/",)
+_STANFORD = ("http://ufldl.stanford.edu/housenumbers/",)
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
 SOURCES = {
     "glyphs": (),
@@ -43,6 +47,12 @@ SOURCES = {
         Source("images_background_small1.zip", "f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4"),
         Source("images_background_small2.zip", "3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f"),
         Source("chardata.mat", "md5:21ecaf34373511aa7691cf2e0802aa3d", _BURDA),
+    ),
+    "colour-glyphs": (),
+    "cifar10": (Source("cifar-10-binary.tar.gz", "md5:c32a1d4ab5d03f1284b67883e8d87530", _TORONTO),),
+    "svhn": (
+        Source("train_32x32.mat", "md5:e26dedcc434d2e4c54c9b2d4a06d8373", _STANFORD),
+        Source("test_32x32.mat", "md5:eb5a983be6a315427106f1b164d9cef3", _STANFORD),
     ),
 }
 
@@ -63,6 +73,25 @@ def cache_folder():
     """$SAVI_CACHE, or else savi in $XDG_CACHE_HOME or ~/.cache."""
     user = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.environ.get("SAVI_CACHE") or os.path.join(user, "savi")
+
+
+def cached(name, key, make, needs):
+    """The dict of arrays that make() returns, those named in `needs` among them; kept in the cache folder if that works.
+
+    A file that is not as it was written is made again: its arrays' digest stands in it.
+    """
+    path = os.path.join(cache_folder(), f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz")
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+        if str(arrays.pop("digest")) == digest(*arrays.values()) and set(arrays) >= set(needs):
+            return arrays
+    except Exception:  # whatever is wrong with a cache, it can be made again
+        pass
+    arrays = make()
+    with contextlib.suppress(OSError, InputError), replacing(path) as file:
+        np.savez(file, **arrays, digest=digest(*arrays.values()))
+    return arrays
 
 
 def _fetch(source, folder, progress):
@@ -95,8 +124,8 @@ def _download(url, source, progress):
             done += len(block)
             progress(source.file, done, total)
     data = b"".join(blocks)
-    if (digest := _digest(io.BytesIO(data), source)) != source.digest:
-        raise OSError(f"{done} bytes came, with {_spelled(digest)}")
+    if (came := _digest(io.BytesIO(data), source)) != source.digest:
+        raise OSError(f"{done} bytes came, with {_spelled(came)}")
     return data
 
 
@@ -110,9 +139,9 @@ def verified(path):
     """`path`, if the public file there is as published; or else InputError."""
     source = source_of(path)
     with reading(path, f"{source.file} as published"), open(path, "rb") as file:
-        digest = _digest(file, source)
-    if digest != source.digest:
-        raise InputError(f"{path} has {_spelled(digest)}; expected {_spelled(source.digest)}, as published")
+        there = _digest(file, source)
+    if there != source.digest:
+        raise InputError(f"{path} has {_spelled(there)}; expected {_spelled(source.digest)}, as published")
     return path
 
 
@@ -128,8 +157,8 @@ def _digest(file, source):
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _spelled(digest):
-    return digest.replace("md5:", "MD5 ") if ":" in digest else "SHA-256 " + digest
+def _spelled(text):
+    return text.replace("md5:", "MD5 ") if ":" in text else "SHA-256 " + text
 
 
 def known(name):

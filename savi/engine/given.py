@@ -101,6 +101,7 @@ KINDS = {  # of objects: what is asked of one, and what it might be
     "decoder": ("given latent_dim data_dim size work", "p(x | z), as an MLPDecoder"),
     "likelihood": ("log_prob error outputs", "p(x | out), as Bernoulli()"),
     "net": ("init forward complete inputs outputs shapes", "a net, as an MLP"),
+    "trunk": ("init begin inputs outputs size", "a net, as an MLP"),
     "encoder": ("evaluate gradient size outputs random", "an encoder, as an MLP"),
     "encoding": ("contents size needs_gradient", "one, as Gradient()"),
     "update": ("apply backward heads", "Gated() or Residual()"),

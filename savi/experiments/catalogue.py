@@ -1,10 +1,13 @@
 """The tasks that are here, and where those of a user are found.
 
 images      grey values are probabilities, from which x is drawn anew for each minibatch; MLPs, Bernoulli
+colour      256 levels with a discretised logistic likelihood, or dequantized with a Gaussian one
+counts      of words in documents; MLPs, Multinomial or Poisson
 sequences   of an oracle; LSTMs, and `hidden` are the layers between the decoder's states and its outputs
 """
 
 import contextvars
+import functools
 import os
 import sys
 import types
@@ -12,15 +15,18 @@ import types
 import numpy as np
 
 from .. import data
-from ..data import synthetic
-from ..data.dataset import binarize
+from ..data import counts, synthetic
+from ..data.colour import dequantized
+from ..data.dataset import binarize, unchanged
 from ..engine.files import InputError
 from ..models.decoders import MLPDecoder
-from ..models.likelihoods import Bernoulli
+from ..models.discrete import Multinomial, Poisson
+from ..models.discretized import DiscretizedLogistic
+from ..models.likelihoods import Bernoulli, Gaussian
 from ..models.sequence_decoders import LSTMDecoder
-from ..nets.encoders import LSTMEncoder
+from ..nets.encoders import LogEncoder, LSTMEncoder
 from ..nets.mlp import MLP
-from .tasks import PERPLEXITY, Task, mlp_encoders
+from .tasks import BITS_PER_DIM, BITS_PER_DIM_OF_LEVELS, PERPLEXITY, PERPLEXITY_OF_COUNTS, Task, mlp_encoders
 
 PIXELS = 28 * 28
 
@@ -40,18 +46,34 @@ def _image_decoder(s):
 
 def reconstructions(model, theta, lam, x):
     """{"images", "means"}: x and E[x | z = mu], as whole percents, each a list of lists; 0 for NaN."""
-    means = model.decoder.mean(theta, lam[:, : model.latent_dim])
+    means = model.mean(theta, lam[:, : model.latent_dim])
     return {name: np.rint(100 * np.nan_to_num(a)).astype(int).tolist() for name, a in (("images", x), ("means", means))}
 
 
-def draw_reconstructions(results):
+def draw_reconstructions(results, shape=(28, 28)):
     """Test images, and below them each method's reconstruction E[x | z = mu] (first seed)."""
     from . import plots
 
     seed = results["settings"]["seeds"][0]
     shown = {c["method"]: c["reconstructions"] for c in results["curves"] if c["seed"] == seed}
     rows = {"images": next(iter(shown.values()))["images"]} | {name: r["means"] for name, r in shown.items()}
-    return plots.gallery({name: np.reshape(row, (-1, 28, 28)) for name, row in rows.items()}, most=100)
+    return plots.gallery({name: np.reshape(row, (-1, *shape)) for name, row in rows.items()}, most=100)
+
+
+def colour_images(name, data_name, side, density=False):
+    """The Task of a data set of colour images: the levels' probabilities, or with `density` a Gaussian with learned variances
+    of what is dequantized, whose bits/dim bound those of the levels."""
+    shape = side, side, 3
+    inputs, prepare = side * side * 3, dequantized if density else unchanged
+    likelihood = Gaussian("per_dimension") if density else DiscretizedLogistic()
+    about = f"{data_name} in colour, " + ("dequantized, Gaussian" if density else "256 levels, discretised logistic")
+    return Task(
+        name, about, lambda: data.load(data_name)._replace(prepare=prepare),
+        lambda s: MLPDecoder(MLP([s.latent, *s.hidden, likelihood.outputs(inputs)], s.activation), likelihood),
+        mlp_encoders(inputs), encodings=("gradient", "error", "data"), default_encodings=("gradient", "data"),
+        measures=(BITS_PER_DIM_OF_LEVELS if density else BITS_PER_DIM,),
+        show=reconstructions, draw=functools.partial(draw_reconstructions, shape=shape), picture="reconstructions",
+    )  # fmt: skip
 
 
 # --- sequences ---------------------------------------------------------------------------------------------------------------
@@ -71,13 +93,39 @@ SYNTHETIC = Task(
     {"lstm": _sequence_encoder}, measures=(PERPLEXITY,),
 )  # fmt: skip
 
+# --- counts ------------------------------------------------------------------------------------------------------------------
+
+
+def documents(name, about, data_name, likelihood, measures=()):
+    """The Task of counts.load(data_name): an MLP decoder, encoders of log(1 + x); the sizes are read from the data."""
+    load = functools.partial(counts.load, data_name)
+
+    def encoders(word):
+        return lambda s, outputs: LogEncoder(mlp_encoders(load().vocabulary)[word](s, outputs))
+
+    return Task(
+        name, about, load,
+        lambda s: MLPDecoder(MLP([s.latent, *s.hidden, load().vocabulary], s.activation), likelihood),
+        {word: encoders(word) for word in mlp_encoders(1)},
+        encodings=("gradient", "error", "data"), measures=measures, defaults={"latent": 20, "hidden": (100,)},
+    )  # fmt: skip
+
+
 TASKS = {
     task.name: task
     for task in (
         images("glyphs", "letters of many alphabets"),
         images("mnist", "handwritten digits"),
         images("omniglot", "handwritten characters of 50 alphabets"),
+        *(
+            colour_images(name + "-gaussian" * density, name, side, density)
+            for name, side in (("colour-glyphs", 14), ("cifar10", 32), ("svhn", 32))
+            for density in (False, True)
+        ),
         SYNTHETIC,
+        documents("counts", "word counts of documentation", "counts", Multinomial(), (PERPLEXITY_OF_COUNTS,)),
+        documents("counts-poisson", "the same, each word's number by itself", "counts", Poisson()),
+        documents("rcv1", "word counts of news (RCV1)", "rcv1", Multinomial(), (PERPLEXITY_OF_COUNTS,)),
     )
 }
 

@@ -41,6 +41,11 @@ def elbo_parts(model, theta, lam, x, rng, samples=10):
     return np.concatenate(reconstruction), np.concatenate(kl)
 
 
+def level_kls(model, theta, lam, x, rng, samples=10):
+    """[E_q KL(q(z^l) || p(z^l | z^{l+1})) for l = 1 .. L] of a hierarchy, means over the examples: a level near 0 is not used."""
+    return np.concatenate(list(_over_batches("level_kls", model, theta, lam, x, rng, samples)), axis=1).mean(axis=1)
+
+
 def neg_elbo(model, theta, lam, x, rng, samples=10):
     """-ELBO (N,), an upper bound of -log p(x) in expectation over the noise.  [E2]"""
     return np.concatenate(list(_over_batches("loss", model, theta, lam, x, rng, samples)))
@@ -193,12 +198,15 @@ def evaluate(model, method, theta, phi, x, rng, steps=None, samples=10, iw_sampl
 
     neg_elbo, reconstruction, kl: at lam = method.infer(..., steps) with `samples` noise samples. With iw_samples > 0:
     nll_iw, the importance-weighted estimate of -log p(x) with lam as its proposal, and what each of `measures` (a Task's)
-    makes of it. With gap_examples > 0: amortization_gap on the first so many examples, and gap_converged.
+    makes of it. Of a hierarchy: kl_1, kl_2, ..., the KL of each level.
+    With gap_examples > 0: amortization_gap on the first so many examples, and gap_converged.
     """
     lam = infer(model, method, theta, phi, x, rng, steps)
     reconstruction, kl = elbo_parts(model, theta, lam, x, rng, samples)
     summary = {"reconstruction": reconstruction.mean(), "kl": kl.mean()}
     summary["neg_elbo"] = summary["reconstruction"] + (0 if np.isnan(summary["kl"]) else summary["kl"])
+    if "levels" in model.supports:
+        summary |= {f"kl_{l}": kl for l, kl in enumerate(level_kls(model, theta, lam, x, rng, samples), 1)}
     if given.whole("iw_samples", iw_samples):
         nll = -importance_weighted(model, theta, lam, x, rng, iw_samples)
         summary |= {"nll_iw": nll.mean()} | {measure.name: measure.value(nll, x) for measure in measures}

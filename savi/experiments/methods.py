@@ -2,10 +2,12 @@
 
 from ..engine.files import InputError, expect
 from ..inference.amortized import VAE
-from ..inference.iterative import ENCODINGS, Gated, Iterative, Residual, network
+from ..inference.iterative import ENCODINGS, Gated, Iterative, Residual, level_networks, network
 from ..inference.optimizers import OPTIMIZERS
+from ..inference.recurrent import recurrent_network
 from ..inference.semi_amortized import SAVAE, VAESVI
 from ..inference.svi import SVI, VariationalEM
+from ..nets.cells import GRU, LSTMCell
 from .catalogue import TASKS
 
 STEP_SIZES = {  # of the SVI steps: what `compare --tune all` chose for the default job, in figures/compare_tuning.json
@@ -38,10 +40,11 @@ def _encoder_words(task):
     return (*others, default)
 
 
+CELLS = {"gru": GRU, "lstm": LSTMCell}
 WORDS = {  # what may stand behind a colon with a task, joined by "+"
     **dict.fromkeys(("vae", "vae-then-svi", "vae+svi", "vae+svi+kl", "sa-vae"), _encoder_words),
     "svi": lambda task: (),
-    "iterative": lambda task: (*ENCODINGS, "residual", "learned", "encoder", "every"),
+    "iterative": lambda task: (*ENCODINGS, "residual", "learned", "encoder", "every", "levels", *CELLS, "through-time"),
     "em": lambda task: tuple(OPTIMIZERS),
 }
 
@@ -63,7 +66,7 @@ def _iterative(model, task, s, words):
     encoded = [word for word in words if word in ENCODINGS] or task.default_encodings
     encodings = [ENCODINGS[word]() for word in encoded]
     update = Residual() if "residual" in words else Gated()
-    net = network(model, encodings, s.hidden, update, s.activation)
+    net = _trunk(model, encodings, update, s, words)
     for word in encoded:
         fits = ", ".join(task.encodings)
         expect(f"the {word!r} of an iterative model", f"not for {task.about}", word in task.encodings, fits)
@@ -72,6 +75,22 @@ def _iterative(model, task, s, words):
     start = _encoder(model, task, s, ()) if "encoder" in starts else "".join(starts) or "prior"
     theta_at = "every" if "every" in words else "last"
     return Iterative(net, encodings, s.iterations, s.samples, update, start, theta_at)
+
+
+def _trunk(model, encodings, update, s, words):
+    """The network of an iterative model: feed-forward, one for each level, or with a state."""
+    kinds = [word for word in words if word in ("levels", *CELLS)]
+    expect("the network of an iterative model", " and ".join(kinds), len(kinds) <= 1, "one")
+    if "levels" in kinds:
+        return level_networks(model, encodings, s.hidden, update, s.activation)
+    if kinds:
+        *below, units = s.hidden
+        below, through = below or [units], "through-time" in words
+        return recurrent_network(model, encodings, below, units, update, s.activation, CELLS[kinds[0]], through)
+    expect(
+        "the network of an iterative model", "feed-forward", "through-time" not in words, "gru or lstm for through-time"
+    )
+    return network(model, encodings, s.hidden, update, s.activation)
 
 
 def _em(s, words):

@@ -202,12 +202,14 @@ def _useful_range(lines):
 
 
 def gallery(rows, most=1.0):
-    """Grey pictures in lines: rows {name: pictures (n, H, W)}, white at 0 and black at `most`; a method by its label."""
+    """Pictures in lines: rows {name: pictures}, grey (n, H, W), white at 0 and black at `most`, or in colour (n, H, W, 3), of
+    0 to `most`; a method by its label."""
     columns = len(next(iter(rows.values())))
     fig, axes = plt.subplots(len(rows), columns, figsize=(1.0 * columns + 1.2, 1.0 * len(rows)), squeeze=False)
     for line, (name, pictures) in zip(axes, rows.items()):
         for ax, picture in zip(line, pictures):
-            ax.imshow(picture, cmap="gray_r", vmin=0, vmax=most, interpolation="nearest")
+            shown = np.clip(picture / most, 0, 1) if picture.ndim == 3 else picture
+            ax.imshow(shown, cmap="gray_r", vmin=0, vmax=most, interpolation="nearest")
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_color("0.8")
         label = STYLES[name][3] if name in STYLES else name

@@ -83,7 +83,19 @@ class Settings:
         choices=TUNED,
     )
     samples: int = _setting(1, "S, noise samples in each evaluation of the loss", given.whole, 1, type=int)
-    latent: int = _setting(32, "D, latent dimensions", given.whole, type=int)
+    latent: int = _setting(
+        32, "D, latent dimensions; of a hierarchy those of z^1, next to the data", given.whole, type=int
+    )
+    levels: tuple = _setting(
+        (),
+        "latent dimensions of the levels above: z^2, z^3, ...; none for one level",
+        _each,
+        given.whole,
+        1,
+        type=int,
+        nargs="*",
+        metavar="D",
+    )
     hidden: tuple = _setting(
         (200, 200),
         "units of the decoder's hidden layers; the encoder has them in reverse",
@@ -118,7 +130,7 @@ class Settings:
     )
 
     def __post_init__(self):
-        for name in ("methods", "hidden", "seeds", "budget"):
+        for name in ("methods", "hidden", "levels", "seeds", "budget"):
             value = getattr(self, name)
             expect(flag(name), repr(value), isinstance(value, list | tuple), "a list")
             object.__setattr__(self, name, tuple(value))
@@ -135,6 +147,10 @@ class Settings:
             raise InputError("there is nothing to compare; expected at least one method and one seed")
         if len(set(self.methods)) < len(self.methods) or len(set(self.seeds)) < len(self.seeds):
             raise InputError("a method or a seed is named twice; expected each once")
+
+    def hidden_at(self, l):
+        """The units of the hidden layers of level l's nets, l = 1 .. L: half as many in each further level, as in [LI] C.5."""
+        return tuple(max(n // 2 ** (l - 1), 1) for n in self.hidden)
 
     def describe(self):
         """{name: JSON value}, tuples as lists: what is written beside the results."""

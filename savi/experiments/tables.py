@@ -29,8 +29,15 @@ def columns(results, measures=()):
     found, shared = {}, equal_epochs(results)
     for key, (heading, decimals) in COLUMNS.items():
         if shared or key != "at_equal_epochs":
-            found |= {key: (heading.format(shared), decimals)} | (own if key == "nll_iw" else {})
+            beside = {"nll_iw": own, "kl": _level_columns(results)}
+            found |= {key: (heading.format(shared), decimals)} | beside.get(key, {})
     return found
+
+
+def _level_columns(results):
+    """The KL of each level of a hierarchy: one that is near 0 is not used."""
+    found = {key for row in results["rows"] for key in row if key.startswith("kl_") and key[3:].isdigit()}
+    return {key: (f"KL of z^{key[3:]}", 2) for key in sorted(found)}
 
 
 def equal_epochs(results):

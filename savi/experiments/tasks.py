@@ -5,6 +5,7 @@ here; one of your own is a Task in a file, for `python -m savi compare --data FI
 """
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +17,12 @@ from ..data.dataset import Dataset
 from ..engine.files import InputError, expect, running
 from ..engine.machine import expect_room
 from ..inference.iterative import ENCODINGS
+from ..models.hierarchical import HierarchicalModel
 from ..models.latent_gaussian import LatentGaussianModel
+from ..models.levels import Level
 from ..nets.dropout import DropoutMLP
 from ..nets.highway import HighwayMLP
+from ..nets.level_encoders import BottomUpEncoder, LadderEncoder, TopDownEncoder
 from ..nets.mlp import MLP
 from .evaluation import bits_per_dim, perplexity
 from .settings import settings_of
@@ -45,6 +49,10 @@ def _per_token(nats, x):
     return perplexity(nats, (x >= 0).sum(axis=1))  # a negative token is padding
 
 
+def _per_word(nats, x):
+    return perplexity(nats, x.sum(axis=1))
+
+
 def _per_dimension(nats, x):
     return bits_per_dim(nats.mean(), x[0].size)
 
@@ -55,7 +63,11 @@ ROW = (
 )  # fmt: skip
 CURVE = ("compare", "method", "seed", "history", "refinement")  # names that results have for themselves
 PERPLEXITY = Measure("perplexity", "perplexity", 2, _per_token)
+PERPLEXITY_OF_COUNTS = Measure("perplexity", "perplexity", 1, _per_word)
 BITS_PER_DIM = Measure("bits_per_dim", "bits/dim", 3, _per_dimension)
+BITS_PER_DIM_OF_LEVELS = Measure(
+    "bits_per_dim", "bits/dim", 3, lambda nats, x: _per_dimension(nats, x) + 8
+)  # data.colour
 
 
 @dataclass(frozen=True)
@@ -126,11 +138,11 @@ class Task:
         with contextlib.suppress(AttributeError, TypeError):  # what it is instead is said below
             expect_room(f"theta, {decoder.size} numbers,", decoder.size * np.dtype(settings.dtype).itemsize)
         try:
-            model = LatentGaussianModel(decoder)
+            model = HierarchicalModel(decoder, _levels(settings)) if settings.levels else LatentGaussianModel(decoder)
         except (AttributeError, TypeError, InputError) as error:
             raise InputError(self._made("decoder(settings)", decoder, "p(x | z), as an MLPDecoder")) from error
         D = settings.latent
-        expect(f"latent_dim of what task {self.name!r} decodes with", model.latent_dim, model.latent_dim == D, D)
+        expect(f"latent_dim of what task {self.name!r} decodes with", decoder.latent_dim, decoder.latent_dim == D, D)
         return model
 
     def encoder(self, settings, outputs, word=None):
@@ -174,13 +186,30 @@ def _listed(value):
     return value if isinstance(value, list | tuple) else None
 
 
+def _levels(s):
+    """p(z^l | z^{l+1}) of the levels that the settings ask for, the lowest first."""
+    dims = s.latent, *s.levels
+    return [
+        Level(MLP([above, *s.hidden_at(l), 2 * below], s.activation))
+        for l, (below, above) in enumerate(itertools.pairwise(dims), 2)
+    ]
+
+
 DROP, NOISE = 0.2, 0.3  # of the encoders "dropout" and "noise"
 
 
 def mlp_encoders(inputs):
     """{word: encoder} of examples that are vectors: an MLP with the decoder's layers in reverse, or one with highways; and
     those that overfit few examples less: one affine layer, one hidden layer of a quarter of the units, dropped units, noise
-    on x."""
+    on x; and those of hierarchies (nets/level_encoders.py)."""
+
+    def by_level(kind):
+        def build(s, outputs):
+            dims = s.latent, *s.levels
+            hidden = [s.hidden_at(l)[::-1] for l in range(1, len(dims) + 1)]
+            return kind(inputs, hidden, dims, s.activation)
+
+        return build
 
     def deep(net, **more):
         return lambda s, outputs: net([inputs, *reversed(s.hidden), outputs], s.activation, **more)
@@ -192,4 +221,7 @@ def mlp_encoders(inputs):
         "small": lambda s, outputs: MLP([inputs, *(max(n // 4, 1) for n in s.hidden[-1:]), outputs], s.activation),
         "dropout": deep(DropoutMLP, drop=DROP),
         "noise": deep(DropoutMLP, noise=NOISE),
+        "bottom-up": by_level(BottomUpEncoder),
+        "top-down": by_level(TopDownEncoder),
+        "ladder": by_level(LadderEncoder),
     }

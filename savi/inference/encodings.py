@@ -23,6 +23,10 @@ class Encoding:
         """The inputs (B, size) at an evaluation of the objective f."""
         raise NotImplementedError
 
+    def columns(self, model, l):
+        """The indices of the inputs that level l = 1 .. L of a hierarchy sees: all, where they are no level's own."""
+        return np.arange(self.size(model))
+
     def __repr__(self):
         return f"{type(self).__name__}()"
 
@@ -62,6 +66,11 @@ class Gradient(Encoding):
         g = -evaluation.d_lam
         return np.concatenate([self.alpha * np.log(np.abs(g) + self.eps), np.sign(g)], axis=1)
 
+    def columns(self, model, l):
+        """The entries of its own lam, their logarithms and their signs."""
+        own = Estimate().columns(model, l)
+        return np.concatenate([own, model.lam_size + own])
+
 
 class Error(Encoding):
     """[e_x, e_z] = [x - E[x|z], z - mu_p], means over the noise samples, (B, M + D); no decoder Jacobian.  [LI] 4.1, B.1"""
@@ -73,6 +82,11 @@ class Error(Encoding):
 
     def contents(self, f, evaluation):
         return np.concatenate(f.errors(evaluation), axis=1)
+
+    def columns(self, model, l):
+        """The error of the level below, which is e_x for the lowest, and its own: bottom-up and top-down.  [LI] A.6"""
+        ends = np.cumsum([0, model.data_dim, *model.dims])
+        return np.arange(ends[l - 1], ends[l + 1])
 
 
 class Data(Encoding):
@@ -95,6 +109,11 @@ class Estimate(Encoding):
 
     def contents(self, f, evaluation):
         return evaluation.lam
+
+    def columns(self, model, l):
+        """Its own lam, means and log-variances."""
+        own = model.of_level(np.arange(model.latent_dim), l)
+        return np.concatenate([own, model.latent_dim + own])
 
 
 ENCODINGS = {"gradient": Gradient, "error": Error, "data": Data}

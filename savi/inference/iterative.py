@@ -17,13 +17,25 @@ import numpy as np
 
 from ..engine import given
 from ..engine.files import InputError
-from ..engine.records import ParamSum, Records
 from ..nets.highway import HighwayMLP
+from ..nets.trunks import SideBySide, Trunk
 from . import starts
 from .base import InferenceMethod
 from .encodings import ENCODINGS, Data, Error, Estimate, Gated, Gradient, Residual
 
-__all__ = ["ENCODINGS", "Data", "Error", "Estimate", "Gated", "Gradient", "Iterative", "Residual", "Trunk", "network"]
+__all__ = [
+    "ENCODINGS",
+    "Data",
+    "Error",
+    "Estimate",
+    "Gated",
+    "Gradient",
+    "Iterative",
+    "Residual",
+    "Trunk",
+    "level_networks",
+    "network",
+]
 
 
 def network(model, encodings, hidden=(512, 512), update=Gated(), activation="elu"):  # noqa: B008
@@ -32,33 +44,26 @@ def network(model, encodings, hidden=(512, 512), update=Gated(), activation="elu
     return HighwayMLP([inputs, *hidden, update.heads * model.lam_size], activation)
 
 
-class Trunk:
-    """A network at fixed parameters, asked step by step, and the sum of its parameter gradients.
+def level_networks(model, encodings, hidden=(512, 512), update=Gated(), activation="elu"):  # noqa: B008
+    """A trunk with heads for each level of a hierarchy, which sees that level's part of each encoding: SideBySide.
 
-    A feed-forward network remembers nothing from one step to the next; a recurrent one would have the same verbs, keep a
-    state per example here, and go back through time in `gradient`.
+    hidden: the same for every level, or a list of such. All together cost the sum of theirs: with two levels and the same
+    `hidden` about twice `network`'s, as a level's own inputs are few beside x. [LI] Figure 2 and A.6
     """
-
-    def __init__(self, net, params):
-        self.net, self.layers = net, net.layers(params)
-        self.transposed = net.transposed(self.layers)
-        self.sum, self.records = ParamSum(net, params.dtype), Records(net.shapes, held=None)
-
-    def output(self, inputs):
-        """The output (B, outputs) for inputs (B, inputs)."""
-        self._record = self.records.next(len(inputs), inputs.dtype)
-        self._record.x[...] = inputs
-        return self.net.forward(self.layers, self._record)
-
-    def learn(self, d_output):
-        """Add the gradient of the latest output's step."""
-        self._record.output[...] = d_output
-        self.net.complete(self.transposed(), self._record)
-        self.sum.add(self._record)
-
-    def gradient(self):
-        """The sum (size,) of all that was learned."""
-        return self.sum.value()
+    if "levels" not in model.supports:
+        raise model.missing("levels", "a network for each level")
+    hidden = hidden if np.ndim(hidden[0]) else [hidden] * len(model.dims)
+    nets, ins, outs = [], [], []
+    for l, widths in enumerate(hidden, 1):
+        seen, start = [], 0
+        for encoding in (*encodings, Estimate()):
+            seen.append(start + encoding.columns(model, l))
+            start += encoding.size(model)
+        own = Estimate().columns(model, l)
+        ins.append(np.concatenate(seen))
+        outs.append(np.concatenate([head * model.lam_size + own for head in range(update.heads)]))
+        nets.append(HighwayMLP([len(ins[-1]), *widths, len(outs[-1])], activation))
+    return SideBySide(nets, ins, outs)
 
 
 class Iterative(InferenceMethod):
@@ -76,7 +81,7 @@ class Iterative(InferenceMethod):
 
     def __init__(self, net, encodings, steps=5, samples=10, update=Gated(), start="prior", theta_at="last"):  # noqa: B008
         super().__init__(given.whole("steps", steps, 1), samples)
-        self.net, self.update = given.thing("net", net), given.thing("update", update)
+        self.net, self.update = given.thing("trunk", net), given.thing("update", update)
         encodings = given.listed("encodings", encodings, "a list of encodings, as [Gradient()]")
         self.encodings = tuple(given.thing("encoding", e) for e in encodings)
         self.theta_at = given.one_of("theta_at", theta_at, ("last", "every"))
@@ -115,7 +120,7 @@ class Iterative(InferenceMethod):
         return inputs
 
     def walk(self, f, phi, lam, noise):
-        trunk = Trunk(self.net, phi[: self.net.size])
+        trunk = self.net.begin(phi[: self.net.size])
         look = f.gradient if self.needs_gradient else f.forward
         for noise_t in noise:
             lam = self.update.apply(lam, trunk.output(self.encode(f, look(lam, noise_t))))
@@ -123,7 +128,7 @@ class Iterative(InferenceMethod):
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
         lam, record = self._lam_0(model, theta, phi, x)
-        f, trunk = model.objective(theta, x, beta), Trunk(self.net, phi[: self.net.size])
+        f, trunk = model.objective(theta, x, beta), self.net.begin(phi[: self.net.size])
         look = f.gradient if self.needs_gradient or self.from_start.size else f.forward
         e = first = look(lam, noise[0])
         theta_bar = f.theta_sum()

@@ -17,7 +17,7 @@ class Prior:
 
     def lam(self, model, theta, phi, x):
         """(lam_0 (B, n), what `gradient` needs); phi (size,)."""
-        return model.prior_lam(len(x), theta.dtype), None
+        return model.prior_lam(len(x), theta.dtype, theta), None
 
     def gradient(self, phi, record, d_lam):
         """d phi (size,) from the gradient of f at lam_0 (B, n)."""

@@ -128,7 +128,7 @@ class SVI(AscentMethod):
         return super().settings() | {"start": self.start_at}
 
     def start(self, model, theta, phi, x, rng):
-        lam = model.prior_lam(len(x), theta.dtype)
+        lam = model.prior_lam(len(x), theta.dtype, theta)
         if self.start_at == "zero":
             lam[...] = 0
         if self.start_at == "random":

@@ -51,7 +51,7 @@ class AutogradModel(Model):
         theta = self._init(rng) if self._init else 0.1 * rng.standard_normal(self.size)
         return numpy.asarray(theta).astype(dtype)
 
-    def prior_lam(self, batch, dtype=numpy.float64):
+    def prior_lam(self, batch, dtype=numpy.float64, theta=None):
         return numpy.tile(self.prior.astype(dtype), (batch, 1))
 
     def draw_noise(self, rng, samples, batch, dtype=numpy.float64):

@@ -190,7 +190,7 @@ class Model:
     data_dim: M, the width of the error e_x in data space, or None where there is none. work: multiplications in a pass of
     one example, by which threads cut a batch; divisible: whether they may. takes_probabilities: as of a Likelihood.
     supports: which of the optional verbs there are: "parts", "posterior_kl", "log_weights", "log_px", "errors", "tangent"
-    (exact Hessian products) and "complex" (numbers that pass through every closed form).
+    (exact Hessian products), "complex" (numbers that pass through every closed form) and "levels" (hierarchical.py).
     """
 
     size = lam_size = work = 0
@@ -202,9 +202,17 @@ class Model:
         """Initial theta (P,); x: the training data, where a model starts from what they say."""
         raise NotImplementedError
 
-    def prior_lam(self, batch, dtype=np.float64):
-        """lam of the prior, (B, n): where SVI starts."""
+    def prior_lam(self, batch, dtype=np.float64, theta=None):
+        """lam of the prior, (B, n): where SVI starts. theta: what a prior that is learned may ask."""
         raise NotImplementedError
+
+    def mean(self, theta, z):
+        """E[x | z] (..., M); z (..., D). Raises InputError where x is no vector."""
+        raise self.missing("mean", "a picture of means")
+
+    def sample(self, theta, n, rng, dtype=np.float64):
+        """(x (n, ...), z (n, D)) drawn from p(x, z; theta), ancestors first."""
+        raise self.missing("sample", "drawing from the model")
 
     def draw_noise(self, rng, samples, batch, dtype=np.float64):
         """Noise (S, B, .) for one evaluation of f."""

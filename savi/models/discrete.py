@@ -17,6 +17,10 @@ class Multinomial(Likelihood):
         counts = x.sum(axis=0) + 0.5
         return np.log(counts / counts.sum()), np.zeros(0)
 
+    def start(self, x):
+        """The unigram: without it, training spends its first epochs on how frequent each word is."""
+        return self.marginal(x, x.shape[-1])
+
     def check(self, x):
         require(
             x, "Multinomial", "whole counts >= 0", lambda: 0 <= x.min() <= x.max() < np.inf and np.all(x == np.floor(x))
@@ -65,6 +69,10 @@ class Poisson(Likelihood):
 
     def marginal(self, x, outputs):
         return np.log((x.sum(axis=0) + 0.5) / len(x)), np.zeros(0)
+
+    def start(self, x):
+        """The mean rates."""
+        return self.marginal(x, x.shape[-1])
 
     def check(self, x):
         require(

@@ -61,6 +61,7 @@ class DiagonalGaussian:
     """
 
     has_density = True  # q(z) as a number, which importance weights and the KL between two posteriors need
+    closed_form = False  # whether the KL term's expectation is taken in closed form, not at the samples
 
     @staticmethod
     def draw_noise(rng, samples, batch, latent_dim, dtype):
@@ -96,6 +97,8 @@ class AnalyticKL(DiagonalGaussian):
 
     In plain NumPy: savi.plain.kl.
     """
+
+    closed_form = True
 
     @staticmethod
     def value(lam, prior, noise=None):
@@ -178,7 +181,7 @@ class PointMass:
     The KL term is -log p(mu), but for a constant, so that the loss is -log p(x, z = mu): maximum a posteriori.
     """
 
-    has_density = False
+    has_density = closed_form = False
 
     @staticmethod
     def draw_noise(rng, samples, batch, latent_dim, dtype):

@@ -13,7 +13,7 @@ import numpy as np
 from ..engine import given
 from ..engine.files import InputError
 from .base import Model, Objective, Product, RecordTerm, VectorTerm
-from .gaussian import AnalyticKL, log_density, reparameterized_hvp, sample_backward, sample_tangent, split
+from .gaussian import AnalyticKL, log_density, reparameterized_hvp, sample, sample_backward, sample_tangent, split
 
 
 class LatentGaussianModel(Model):
@@ -56,7 +56,7 @@ class LatentGaussianModel(Model):
     def init(self, rng, dtype=np.float64, x=None):
         return self.decoder.init(rng, dtype, x)
 
-    def prior_lam(self, batch, dtype=np.float64):
+    def prior_lam(self, batch, dtype=np.float64, theta=None):
         """lam of the prior, (B, 2D)."""
         return np.tile(self.prior.astype(dtype), (batch, 1))
 
@@ -66,6 +66,17 @@ class LatentGaussianModel(Model):
 
     def check(self, x):
         self.decoder.check_data(x)
+
+    def mean(self, theta, z):
+        return self.decoder.mean(theta, z)
+
+    def sample(self, theta, n, rng, dtype=np.float64):
+        z = sample(self.prior.astype(dtype), rng.standard_normal((n, self.latent_dim), dtype=dtype))
+        return self.decoder.sample(theta, z, rng), z
+
+    def given(self, theta, x):
+        """p(x | z; theta) as a function of z (S, B, D): a Given, on which the objective works."""
+        return self.decoder.given(theta, x)
 
     def objective(self, theta, x, beta=1.0):
         theta, x, beta = given.floats("theta", theta, "fc"), given.examples("x", x), given.number("beta", beta)
@@ -101,7 +112,7 @@ class LatentGaussianObjective(Objective):
     def __init__(self, model, theta, x, beta):
         super().__init__(model, theta, x, beta)
         self.kl, self.prior = model.kl, model.prior.astype(theta.dtype)
-        self.given_x = model.decoder.given(theta, x)
+        self.given_x = model.given(theta, x)
 
     def reserve(self, held):
         self.given_x.reserve(held)

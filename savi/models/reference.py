@@ -19,6 +19,21 @@ def loss(model, lam, theta, x, noise, beta=1.0):
     return beta * kl - np.mean(log_px, axis=0)
 
 
+def hierarchical_loss(model, lam, theta, x, noise, beta=1.0):
+    """-ELBO (B,) of a HierarchicalModel, [E12]; lam (B, 2D), theta (P,), x (B, ...), noise (S, B, D)."""
+    sizes = [model.decoder.size, *(level.size for level in model.levels)]
+    starts, ends = numpy.cumsum([0, *sizes]), numpy.cumsum([0, *model.dims])
+    thetas = [theta[i : i + n] for i, n in zip(starts, sizes)]
+    D, prior, total = model.latent_dim, model.prior, 0.0
+    for l in range(len(model.dims), 0, -1):
+        i, j = ends[l - 1], ends[l]
+        lam_l = np.concatenate([lam[:, i:j], lam[:, D + i : D + j]], axis=1)
+        z, kl = model.kl.reference(lam_l, prior, noise[..., i:j])
+        total = total + np.mean(np.reshape(kl, (-1, len(x))), axis=0)
+        prior = model.levels[l - 2].reference(thetas[l - 1], z) if l > 1 else None
+    return beta * total - np.mean(model.decoder.reference(thetas[0], z, x), axis=0)
+
+
 def hessian_products(loss, lam, theta, v):
     """(H_{lam,lam} v, H_{theta,lam} v) of sum_b loss(lam, theta)_b, by differentiating twice."""
 

@@ -73,6 +73,12 @@ class Net:
         """The output (..., outputs) at h (..., inputs) in autograd.numpy, one formula a line: the judge of all the above."""
         raise NotImplementedError
 
+    def begin(self, params):
+        """This net at fixed parameters, to be asked step by step: a Trunk (trunks.py)."""
+        from .trunks import Trunk
+
+        return Trunk(self, params)
+
     def evaluate(self, params, x):
         """The record of one forward pass on x (rows, inputs); its output is record.output. InputError on another width."""
         record = self.started(params, x)

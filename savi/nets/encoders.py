@@ -1,7 +1,9 @@
-"""Encoders that are more than one net: lam_0 = enc(x; phi) of token sequences.  [SA] 5.1"""
+"""Encoders that are more than one net: lam_0 = enc(x; phi) of token sequences, [SA] 5.1, and of counts."""
 
 import numpy as np
 
+from ..engine import given
+from ..engine.files import InputError
 from .base import Encoder
 from .lstm import LSTM, check_tokens
 from .mlp import MLP
@@ -43,3 +45,23 @@ class LSTMEncoder(Encoder):
         d_h[:, 0][record.last] = d_output @ self.net.layers(net)[0][:-1].T
         record.over.backward(record.states, d_h)
         return np.concatenate([record.over.param_sum().add(record.states).value(), d_net])
+
+
+class LogEncoder(Encoder):
+    """enc(log(1 + x)) of counts x (B, V), which may be large; encoder: a net, or any encoder of vectors."""
+
+    def __init__(self, encoder):
+        self.encoder = given.thing("encoder", encoder)
+        self.size, self.outputs, self.random = encoder.size, encoder.outputs, encoder.random
+        self.init, self.gradient = encoder.init, encoder.gradient
+        if self.random:
+            self.masks = encoder.masks
+
+    def __repr__(self):
+        return f"LogEncoder({self.encoder!r})"
+
+    def evaluate(self, phi, x, *masks):
+        """The encoder's record of one pass over log(1 + x). Raises InputError where a count is negative."""
+        if x.size and not x.min() >= 0:
+            raise InputError(f"x has values from {x.min():g}; expected counts >= 0")
+        return self.encoder.evaluate(phi, np.log1p(x), *masks)

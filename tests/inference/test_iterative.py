@@ -532,7 +532,7 @@ def test_autograd_catches_a_changed_line(name, monkeypatch):
     assert source.count(old) == 1, (
         f"{old!r} is not in {function.__qualname__} once; the mutation needs to follow the code"
     )
-    namespace = vars(iterative) | vars(encodings) | {"_Still": _Still}
+    namespace = vars(inspect.getmodule(function)) | vars(iterative) | vars(encodings) | {"_Still": _Still}
     exec(source.replace(old, new), namespace)
     owner, attribute = function.__qualname__.split(".")
     monkeypatch.setattr(getattr(iterative, owner), attribute, namespace[attribute])
