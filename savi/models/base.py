@@ -22,10 +22,11 @@ class Likelihood:
     """p(x | out): out (..., O) are outputs of a network, x (B, M) broadcasts against them, eta (E,) are own parameters.
 
     takes_probabilities: whether data between 0 and 1 are probabilities, from which training draws x anew for each
-    minibatch. has_residual: whether x - E[x | out] is an error in data space.
+    minibatch. has_residual: whether x - E[x | out] is an error in data space. vector: whether x has an axis of M dimensions;
+    if not it is a number, as a token is, at each place of out's leading axes.
     """
 
-    takes_probabilities, has_residual = False, True
+    takes_probabilities, has_residual, vector = False, True, True
 
     def size(self, data_dim):
         """E, the number of own parameters for M data dimensions; they are the last entries of theta."""
@@ -132,6 +133,10 @@ class Decoder:
     def sample(self, theta, z, rng):
         """x (B, ...) drawn from p(x | z), z (B, D); where x are sequences, their length comes last."""
         raise NotImplementedError
+
+    def picture(self, theta, z, rng):
+        """What a picture shows of p(x | z), z (B, D): the mean (B, M); a sample, drawn with rng, where there is no mean."""
+        return self.mean(theta, z)
 
     def baseline(self, train, x):
         """(name, log p(x) (N,)) of the best model of the training data without a latent variable, or None."""

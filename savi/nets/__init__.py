@@ -2,5 +2,5 @@
 
 Read in this order: base (what a net is), activations, mlp, highway (the trunk of iterative inference), lstm with lstm_cell
 (over tokens, and its tangents), encoders (from x to lam, where that is more than one net), dropout (an encoder that
-overfits less); and of images: convolution.
+overfits less); of images: convolution, resnet (an encoder), gated, pixelcnn, pixelcnn_passes, pixelcnn_sampling (a decoder).
 """

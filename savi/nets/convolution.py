@@ -134,14 +134,19 @@ class Convolution:
         """d x (rows, inputs), written to `out`; delta's gaps must be zeros, those of d x are not cleared."""
         return self._sum([(-dy, -(dx + m - 1), m) for dy, dx, m in self.taps], turned, delta, out)
 
-    def gradient(self, x, delta, out):
-        """out += d [W; b], the sum over all rows; the gaps of x and delta must be zeros."""
+    def gradient(self, x, delta, out, last=1):
+        """out += d [W; b], the sum over all rows; the gaps of x and delta must be zeros. last: b's input, 0 for tangents."""
         rows = self.grid.rows(delta)
         for (dy, dx, m), W in zip(self.taps, self._lines_of(out)):
             for q, inputs in self._phases(x, dy, dx, m):
                 W += inputs.T @ rows[q::m]
-        out[-1] += rows.sum(axis=0)
+        out[-1] += last * rows.sum(axis=0)
         return out
+
+    def at(self, layer, x, rows):
+        """a (n, outputs) at n rows of x alone, counted from its start with the margin."""
+        offsets = [dy * self.grid.pitch + dx + i for dy, dx, m in self.taps for i in range(m)]
+        return x[rows[:, None] + np.array(offsets, int)].reshape(len(rows), -1) @ layer[:-1] + layer[-1]
 
     def _lines_of(self, layer):
         """The part of W (m * inputs, outputs) of each line of taps, views."""
