@@ -70,6 +70,21 @@ class PixelCNNDecoder(Decoder):
             weights[...] = rng.uniform(-1, 1, weights.shape) * np.sqrt(3 / max(1, len(weights)))
         return theta
 
+    def adopt(self, theta, fresh):
+        """theta of this decoder, or of the one without z, otherwise alike: then z's weights are those of `fresh`."""
+        z_at_head = self.place.head_inputs(self.latent_dim, 0)
+        without_z = (
+            self.size - self.place.map_inputs(self.latent_dim) * self.shapes[0][1] - z_at_head * 2 * self.net.units
+        )
+        if theta.shape == fresh.shape or theta.shape != (without_z,):
+            return super().adopt(theta, fresh)
+        found, own = fresh.copy(), np.ones(self.size, bool)
+        maps, _, _, net = self.split(own)
+        maps[: len(maps) - self.position_map] = False
+        self.net.layers(net)[0][:z_at_head] = False
+        found[own] = theta
+        return found
+
     def check_data(self, x):
         self.likelihood.check(x)
         if not self.likelihood.vector and np.size(x):

@@ -115,6 +115,16 @@ class Decoder:
         """Initial theta (P,); x: the training data, from which a likelihood may read where to start."""
         raise NotImplementedError
 
+    def adopt(self, theta, fresh):
+        """Where training starts from another's theta: itself, where it has P entries.
+
+        fresh (P,): what `init` drew, for what theta lacks: a decoder that can be trained without z first takes that theta too.
+        Raises InputError on another size.
+        """
+        if theta.shape != fresh.shape:
+            raise InputError(f"theta to start from has shape {theta.shape}; {self!r} needs {fresh.shape}")
+        return theta
+
     def check_data(self, x):
         """Raises InputError unless the values of x lie in the support."""
 
@@ -206,6 +216,12 @@ class Model:
     def init(self, rng, dtype=np.float64, x=None):
         """Initial theta (P,); x: the training data, where a model starts from what they say."""
         raise NotImplementedError
+
+    def adopt(self, theta, fresh):
+        """theta (P,) to start from, where another run's is given; fresh (P,): what `init` drew. InputError on a misfit."""
+        if theta.shape != fresh.shape:
+            raise InputError(f"theta to start from has shape {theta.shape}; {self!r} needs {fresh.shape}")
+        return theta
 
     def prior_lam(self, batch, dtype=np.float64):
         """lam of the prior, (B, n): where SVI starts."""

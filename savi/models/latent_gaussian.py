@@ -56,6 +56,9 @@ class LatentGaussianModel(Model):
     def init(self, rng, dtype=np.float64, x=None):
         return self.decoder.init(rng, dtype, x)
 
+    def adopt(self, theta, fresh):
+        return self.decoder.adopt(theta, fresh)
+
     def prior_lam(self, batch, dtype=np.float64):
         """lam of the prior, (B, 2D)."""
         return np.tile(self.prior.astype(dtype), (batch, 1))

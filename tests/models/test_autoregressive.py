@@ -255,6 +255,22 @@ def test_every_method_trains_on_images(z_at):
         assert history[-1]["train_loss"] < history[1]["train_loss"]
 
 
+@pytest.mark.parametrize("z_at", PLACES)
+def test_a_decoder_takes_the_parameters_of_the_one_without_z(z_at):
+    """Where z's weights are zero both say the same; the others of z are those that were drawn."""
+    without, there = Point(z_at, D=0), Point(z_at, D=2)
+    fresh = np.full(there.model.size, np.nan)
+    theta = there.model.adopt(without.theta, fresh)
+    assert np.isnan(theta).sum() == there.model.size - without.model.size
+    theta = np.nan_to_num(theta)
+    there.theta, same = theta, there.decoder.given(theta, there.x)
+    log_p = without.decoder.given(without.theta, there.x)
+    assert_close(same.log_px(same.forward(there.noise)), log_p.log_px(log_p.forward(there.noise[..., :0])), 1e-13)
+    assert there.model.adopt(theta, fresh) is theta
+    with pytest.raises(InputError, match="theta to start from has shape"):
+        there.model.adopt(theta[1:], fresh)
+
+
 def test_a_known_decoder_shows_samples_and_has_no_mean():
     p = Point("late")
     known, z = FixedDecoder(p.decoder, p.theta), p.lam[:, :2]
