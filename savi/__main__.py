@@ -106,7 +106,10 @@ def _add_compare(commands):
     words = (f"{name}:{'+'.join(WORDS[name](first))}" for name in ("vae", "iterative", "em"))
     steps = ", ".join(f"{name} {size:g}" for name, size in STEP_SIZES.items())
     tasks = (f"{task.name} ({task.about})" for task in TASKS.values())
-    add_flags(c, tasks=", ".join(tasks), methods=", ".join(METHODS), words="; ".join(words), steps=steps)
+    decoders = "; ".join(f"{task.name}: {', '.join(task.families)}" for task in TASKS.values())
+    add_flags(
+        c, tasks=", ".join(tasks), decoders=decoders, methods=", ".join(METHODS), words="; ".join(words), steps=steps
+    )
     c.add_argument("--out", help="folder for the results (default: runs/compare, or the next free runs/compare-N)")
     c.add_argument("--resume", action="store_true", help="go on with the comparison in --out (default: the latest)")
     c.add_argument("--jobs", help="runs at a time, each in a process of its own (default: the cores)", type=int)

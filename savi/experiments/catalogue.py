@@ -1,6 +1,7 @@
 """The tasks that are here, and where those of a user are found.
 
-images      grey values are probabilities, from which x is drawn anew for each minibatch; MLPs, Bernoulli
+images      grey values are probabilities, from which x is drawn anew for each minibatch; MLPs or PixelCNNs, Bernoulli;
+            of 28 x 28 pixels, and those of 14 x 14 are their means over 2 x 2
 colour      256 levels with a discretised logistic likelihood, or dequantized with a Gaussian one
 counts      of words in documents; MLPs, Multinomial or Poisson
 sequences   of an oracle; LSTMs, and `hidden` are the layers between the decoder's states and its outputs
@@ -8,6 +9,7 @@ sequences   of an oracle; LSTMs, and `hidden` are the layers between the decoder
 
 import contextvars
 import functools
+import math
 import os
 import sys
 import types
@@ -19,6 +21,7 @@ from ..data import counts, synthetic
 from ..data.colour import dequantized
 from ..data.dataset import binarize, unchanged
 from ..engine.files import InputError
+from ..models.autoregressive import PixelCNNDecoder
 from ..models.decoders import MLPDecoder
 from ..models.discrete import Multinomial, Poisson
 from ..models.discretized import DiscretizedLogistic
@@ -26,37 +29,76 @@ from ..models.likelihoods import Bernoulli, Gaussian
 from ..models.sequence_decoders import LSTMDecoder
 from ..nets.encoders import LogEncoder, LSTMEncoder
 from ..nets.mlp import MLP
-from .tasks import BITS_PER_DIM, BITS_PER_DIM_OF_LEVELS, PERPLEXITY, PERPLEXITY_OF_COUNTS, Task, mlp_encoders
+from ..nets.resnet import ResNet
+from .tasks import (
+    BITS_PER_DIM,
+    BITS_PER_DIM_OF_LEVELS,
+    PERPLEXITY,
+    PERPLEXITY_OF_COUNTS,
+    Family,
+    Task,
+    mlp_encoders,
+)
 
-PIXELS = 28 * 28
+SIDE, STAGES = 28, (16, 32)  # of an image; channels of a residual encoder's stages
 
 
-def images(name, about):
-    """The task of a data set of savi.data.load."""
+def images(name, about, side=SIDE):
+    """The task of a data set of savi.data.load, at 28 x 28 pixels or, as NAME14, at 14 x 14."""
+    small = side != SIDE
+    encoders = mlp_encoders(side * side) | {"resnet": lambda s, outputs: ResNet((side, side), STAGES, outputs)}
     return Task(
-        name, about, lambda: data.load(name)._replace(prepare=binarize), _image_decoder, mlp_encoders(PIXELS),
+        f"{name}{side}" if small else name, f"{about}, {side}x{side}" if small else about,
+        lambda: scaled(data.load(name), side)._replace(prepare=binarize), image_decoders(side), encoders,
         encodings=("gradient", "error", "data"), default_encodings=("gradient", "data"),
         show=reconstructions, draw=draw_reconstructions, picture="reconstructions",
     )  # fmt: skip
 
 
-def _image_decoder(s):
-    return MLPDecoder(MLP([s.latent, *s.hidden, PIXELS], s.activation), Bernoulli())
+def image_decoders(side):
+    """{word: family} of images side x side: an MLP, and a Gated PixelCNN with z late or at the input."""
+
+    def pixelcnn(z_at):
+        return Family(lambda s: PixelCNNDecoder((side, side), s.latent, z_at=z_at), "resnet")
+
+    def mlp(s):
+        return MLPDecoder(MLP([s.latent, *s.hidden, side * side], s.activation), Bernoulli())
+
+    return {"mlp": mlp, "pixelcnn": pixelcnn("late"), "pixelcnn-input": pixelcnn("input")}
+
+
+def scaled(images, side):
+    """A Dataset of images of side x side pixels, each the mean of a square of a larger square image's own."""
+    factor = math.isqrt(images.train.shape[1]) // side
+
+    def part(x):
+        x = np.asarray(x, np.float32).reshape(-1, side, factor, side, factor)
+        return x.mean(axis=(2, 4)).reshape(len(x), side * side)
+
+    if factor == 1:
+        return images
+    train, valid, test = (part(x) if len(x) else x for x in (images.train, images.valid, images.test))
+    return images._replace(train=train, valid=valid, test=test, shape=(side, side))
 
 
 def reconstructions(model, theta, lam, x):
-    """{"images", "means"}: x and E[x | z = mu], as whole percents, each a list of lists; 0 for NaN."""
-    means = model.mean(theta, lam[:, : model.latent_dim])
+    """{"images", "means"}: x and what a picture shows of p(x | z = mu), as whole percents, each a list of lists; 0 for NaN."""
+    means = model.picture(theta, lam[:, : model.latent_dim], np.random.default_rng(0))
     return {name: np.rint(100 * np.nan_to_num(a)).astype(int).tolist() for name, a in (("images", x), ("means", means))}
 
 
-def draw_reconstructions(results, shape=(28, 28)):
-    """Test images, and below them each method's reconstruction E[x | z = mu] (first seed)."""
+def draw_reconstructions(results, shape=None):
+    """Test images, and below them each method's E[x | z = mu], or a sample where there is no mean (first seed).
+
+    shape: of an image; None: it is square, with one channel.
+    """
     from . import plots
 
     seed = results["settings"]["seeds"][0]
     shown = {c["method"]: c["reconstructions"] for c in results["curves"] if c["seed"] == seed}
     rows = {"images": next(iter(shown.values()))["images"]} | {name: r["means"] for name, r in shown.items()}
+    side = math.isqrt(len(rows["images"][0]))
+    shape = shape or (side, side)
     return plots.gallery({name: np.reshape(row, (-1, *shape)) for name, row in rows.items()}, most=100)
 
 
@@ -126,6 +168,8 @@ TASKS = {
         documents("counts", "word counts of documentation", "counts", Multinomial(), (PERPLEXITY_OF_COUNTS,)),
         documents("counts-poisson", "the same, each word's number by itself", "counts", Poisson()),
         documents("rcv1", "word counts of news (RCV1)", "rcv1", Multinomial(), (PERPLEXITY_OF_COUNTS,)),
+        images("glyphs", "letters of many alphabets", 14),
+        images("omniglot", "handwritten characters of 50 alphabets", 14),
     )
 }
 

@@ -76,6 +76,15 @@ def load_checkpoint(path):
         raise InputError(f"cannot read {path}: not a whole savi checkpoint ({error})") from error
 
 
+def best(path):
+    """(theta, phi) of a best.npz, or the best ones of a last.npz. Raises InputError when the file is missing or damaged."""
+    try:
+        arrays = _read(path)
+        return tuple(arrays.get(f"best_{name}", arrays[name]) for name in ("theta", "phi"))
+    except Exception as error:
+        raise InputError(f"cannot start from {path}: not a whole savi checkpoint ({error})") from error
+
+
 def _write(path, arrays):
     """The arrays as a file, with a digest of them."""
     with replacing(path) as file:

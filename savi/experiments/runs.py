@@ -149,7 +149,7 @@ def prepared(examples, x, rng, settings):
 
 def _training(settings):
     """The settings of `fit` that all runs share."""
-    names = ("batch", "learning_rate", "phi_decay", "warmup_epochs", "dtype")
+    names = ("batch", "learning_rate", "phi_decay", "warmup_epochs", "dtype", "start_from")
     return {name: getattr(settings, name) for name in names} | {"progress": False, "valid_examples": VALID}
 
 

@@ -82,6 +82,15 @@ class Settings:
         TUNED,
         choices=TUNED,
     )
+    decoder: str | None = _setting(
+        None, "which family of decoders of the data set: {decoders} (default: the first)", metavar="FAMILY"
+    )
+    start_from: str | None = _setting(
+        None,
+        "a checkpoint (last.npz or best.npz) from which every training run starts; of a decoder without latents, too, where "
+        "the family can be trained without them first",
+        metavar="FILE.npz",
+    )
     samples: int = _setting(1, "S, noise samples in each evaluation of the loss", given.whole, 1, type=int)
     latent: int = _setting(
         32, "D, latent dimensions; of a hierarchy those of z^1, next to the data", given.whole, type=int

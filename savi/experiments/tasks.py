@@ -28,6 +28,14 @@ from .evaluation import bits_per_dim, perplexity
 from .settings import settings_of
 
 
+class Family(NamedTuple):
+    """A kind of decoder that a task offers: decoder(settings) -> p(x | z), and the word of the encoder that suits it, or None
+    for the task's first."""
+
+    decoder: Callable
+    encoder: str | None = None
+
+
 class Measure(NamedTuple):
     """A number made of the estimates of -log p(x): a column of the table.
 
@@ -76,9 +84,10 @@ class Task:
 
     name: by which results go. about: a line for people.
     load() -> Dataset.
-    decoder(settings) -> p(x | z) with settings.latent dimensions, for example an MLPDecoder.
-    encoders: {word: function(settings, outputs) -> encoder from x to that many outputs}; the first is the default, the
-    others are chosen by their word, as in "vae:highway".
+    decoder(settings) -> p(x | z) with settings.latent dimensions, for example an MLPDecoder; or {word: such a function, or a
+    Family}: the first is the default, the others are chosen by the setting `decoder`.
+    encoders: {word: function(settings, outputs) -> encoder from x to that many outputs}; the first, or that of the decoder's
+    Family, is the default, the others are chosen by their word, as in "vae:highway".
     encodings: words of ENCODINGS (savi.inference.iterative) that an iterative model may encode; default_encodings: those
     it does encode unless it is told otherwise.
     measures: Measures, columns of the table.
@@ -90,7 +99,7 @@ class Task:
     name: str
     about: str
     load: Callable
-    decoder: Callable
+    decoder: Callable | Mapping
     encoders: Mapping
     encodings: tuple = ("gradient",)
     default_encodings: tuple = ("gradient",)
@@ -104,10 +113,14 @@ class Task:
         self._expect("name", isinstance(self.name, str) and self.name.strip(), "a name")
         self._expect("about", isinstance(self.about, str), "a line of text")
         self._expect("load", callable(self.load), "a function load()")
-        self._expect("decoder", callable(self.decoder), "a function decoder(settings)")
+        families = self.families.values()
+        made = families and all(callable(family.decoder) for family in families)
+        self._expect("decoder", made, "a function decoder(settings), or {word: such a function}, at least one")
         encoders = self.encoders.values() if isinstance(self.encoders, Mapping) else ()
         made = encoders and all(map(callable, encoders))
         self._expect("encoders", made, "{word: function(settings, outputs)}, at least one")
+        known = all(family.encoder in (None, *self.encoders) for family in families)
+        self._expect("decoder", known, f"families with an encoder out of {', '.join(self.encoders)}")
         for part, allowed in (("encodings", tuple(ENCODINGS)), ("default_encodings", self.encodings)):
             words = _listed(getattr(self, part))
             self._expect(
@@ -131,10 +144,23 @@ class Task:
         value = " ".join(repr(getattr(self, part)).split())
         expect(f"the {part} of task {self.name!r}", value if len(value) < 80 else value[:77] + "...", holds, expected)
 
+    @property
+    def families(self):
+        """{word: Family}, the default first; a decoder alone is "decoder"."""
+        named = self.decoder if isinstance(self.decoder, Mapping) else {"decoder": self.decoder}
+        return {word: f if isinstance(f, Family) else Family(f) for word, f in named.items()}
+
+    def family(self, settings):
+        """The Family that the settings choose. Raises InputError where there is none of that word."""
+        word = next(iter(self.families)) if settings.decoder is None else settings.decoder
+        expect(f"--decoder of task {self.name!r}", repr(word), word in self.families, ", ".join(self.families))
+        return self.families[word]
+
     def model(self, settings):
         """The model whose decoder this task makes. Raises InputError where it is none."""
+        family = self.family(settings)
         with running(f"decoder(settings) of task {self.name!r}"):
-            decoder = self.decoder(settings)
+            decoder = family.decoder(settings)
         with contextlib.suppress(AttributeError, TypeError):  # what it is instead is said below
             expect_room(f"theta, {decoder.size} numbers,", decoder.size * np.dtype(settings.dtype).itemsize)
         try:
@@ -146,8 +172,8 @@ class Task:
         return model
 
     def encoder(self, settings, outputs, word=None):
-        """The encoder that goes by the word, the first one when None. Raises InputError where it is none."""
-        word = next(iter(self.encoders)) if word is None else word
+        """The encoder that goes by the word, the default when None. Raises InputError where it is none."""
+        word = word or self.family(settings).encoder or next(iter(self.encoders))
         with running(f"the encoder {word!r} of task {self.name!r}"):
             encoder = self.encoders[word](settings, outputs)
         try:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..engine import given
-from ..engine.files import PATIENCE, InputError, expect, owned, tidy
+from ..engine.files import PATIENCE, InputError, digest, expect, owned, tidy
 from ..inference.optimizers import Adam, clip_norm
 from . import checkpoints
 from .checkpoints import State
@@ -46,7 +46,7 @@ class FitResult(NamedTuple):
 def fit(
     model, method, data, epochs=10, seed=0, *, out=None, resume=False, progress=None, batch=50, learning_rate=1e-3, decay=1.0,
     warmup_epochs=0, beta_start=0.1, clip=5.0, binarize=None, dtype=np.float32, valid_examples=500, monitor=None,
-    judge_at=None, phi_decay=0.0,
+    judge_at=None, phi_decay=0.0, start_from=None,
 ):  # fmt: skip
     """Train theta and phi by Adam on minibatches; returns a FitResult.
 
@@ -59,6 +59,9 @@ def fit(
     many of data.valid judge an epoch. monitor: {name: x}, more arrays whose -ELBO the history records; they choose nothing.
     judge_at: the epochs after which the run is judged, None for each; the end always is. phi_decay: weight decay of phi,
     decoupled from Adam as in AdamW (Loshchilov & Hutter 2019): each step also takes learning_rate * phi_decay * phi off phi.
+
+    start_from: a checkpoint (last.npz or best.npz) whose best parameters training starts from: theta, as the decoder takes it
+    (Decoder.adopt), and phi where both it and the method have one; what it has not is drawn as ever.
 
     out: a folder for last.npz, best.npz and settings.json, which is this call's alone as long as it lasts; resume: go on from
     its last.npz where there is one. progress: None shows a bar on a terminal, False never.
@@ -78,7 +81,7 @@ def fit(
     if judge_at is not None:
         judge_at = {given.whole("judge_at", epoch) for epoch in given.listed("judge_at", judge_at, "a list of epochs")}
     examples = Examples(model, data, binarize, dtype, valid_examples, monitor)
-    run = _Run(model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay)
+    run = _Run(model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay, start_from)
     if out is None:
         return _trained(run, epochs, None, False, progress, judge_at)
     with owned(out, PATIENCE):
@@ -123,7 +126,8 @@ def _trained(run, epochs, out, resume, progress, judge_at):
 class _Run:
     """What stays fixed during one call of `fit`, and the steps that a State takes through it."""
 
-    def __init__(self, model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay):
+    def __init__(self, model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay, start_from):
+        self.start = None if start_from is None else checkpoints.best(start_from)
         self.model, self.method, self.examples, self.seed, self.batch = model, method, examples, seed, batch
         self.optimizer, self.decay, self.clip = optimizer, decay, clip
         (self.warmup_epochs, self.beta_start), self.phi_decay = warmup, phi_decay
@@ -137,7 +141,7 @@ class _Run:
         described = self.model.describe() | self.examples.describe() | {
             "method": repr(self.method), "seed": self.seed, "batch": self.batch, "optimizer": repr(self.optimizer),
             "decay": self.decay, "warmup_epochs": self.warmup_epochs, "beta_start": self.beta_start, "clip": self.clip,
-            "phi_decay": self.phi_decay,
+            "phi_decay": self.phi_decay, "start_from": self.start and digest(*self.start),
         }  # fmt: skip
         return {name: _without_addresses(value) for name, value in described.items()}
 
@@ -145,7 +149,20 @@ class _Run:
         """The state before any step."""
         theta = self.model.init(self._rng(INIT, 0), self.examples.dtype, self.examples.train)
         phi = self.method.init(self._rng(INIT, 1), self.examples.dtype)
+        if self.start is not None:
+            theta, phi = self._started(theta, phi)
         return State(theta, phi, self.optimizer.init(theta), self.optimizer.init(phi), theta, phi)
+
+    def _started(self, theta, phi):
+        """theta and phi from the checkpoint that training starts from, in the precision of those that were drawn."""
+        there, phi_there = self.start
+        found = self.model.adopt(there.astype(theta.dtype), theta)
+        if len(phi_there) and len(phi):
+            expect(
+                "phi of the checkpoint to start from", f"of size {len(phi_there)}", len(phi_there) == len(phi), len(phi)
+            )
+            phi = phi_there.astype(phi.dtype)
+        return found, phi
 
     def step(self, state, path):
         """One minibatch: the method's gradients, clipped means over the batch, one step of Adam each."""

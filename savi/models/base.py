@@ -22,10 +22,11 @@ class Likelihood:
     """p(x | out): out (..., O) are outputs of a network, x (B, M) broadcasts against them, eta (E,) are own parameters.
 
     takes_probabilities: whether data between 0 and 1 are probabilities, from which training draws x anew for each
-    minibatch. has_residual: whether x - E[x | out] is an error in data space.
+    minibatch. has_residual: whether x - E[x | out] is an error in data space. vector: whether x has an axis of M dimensions;
+    if not it is a number, as a token is, at each place of out's leading axes.
     """
 
-    takes_probabilities, has_residual = False, True
+    takes_probabilities, has_residual, vector = False, True, True
 
     def size(self, data_dim):
         """E, the number of own parameters for M data dimensions; they are the last entries of theta."""
@@ -114,6 +115,16 @@ class Decoder:
         """Initial theta (P,); x: the training data, from which a likelihood may read where to start."""
         raise NotImplementedError
 
+    def adopt(self, theta, fresh):
+        """Where training starts from another's theta: itself, where it has P entries.
+
+        fresh (P,): what `init` drew, for what theta lacks: a decoder that can be trained without z first takes that theta too.
+        Raises InputError on another size.
+        """
+        if theta.shape != fresh.shape:
+            raise InputError(f"theta to start from has shape {theta.shape}; {self!r} needs {fresh.shape}")
+        return theta
+
     def check_data(self, x):
         """Raises InputError unless the values of x lie in the support."""
 
@@ -132,6 +143,10 @@ class Decoder:
     def sample(self, theta, z, rng):
         """x (B, ...) drawn from p(x | z), z (B, D); where x are sequences, their length comes last."""
         raise NotImplementedError
+
+    def picture(self, theta, z, rng):
+        """What a picture shows of p(x | z), z (B, D): the mean (B, M); a sample, drawn with rng, where there is no mean."""
+        return self.mean(theta, z)
 
     def baseline(self, train, x):
         """(name, log p(x) (N,)) of the best model of the training data without a latent variable, or None."""
@@ -202,6 +217,12 @@ class Model:
         """Initial theta (P,); x: the training data, where a model starts from what they say."""
         raise NotImplementedError
 
+    def adopt(self, theta, fresh):
+        """theta (P,) to start from, where another run's is given; fresh (P,): what `init` drew. InputError on a misfit."""
+        if theta.shape != fresh.shape:
+            raise InputError(f"theta to start from has shape {theta.shape}; {self!r} needs {fresh.shape}")
+        return theta
+
     def prior_lam(self, batch, dtype=np.float64, theta=None):
         """lam of the prior, (B, n): where SVI starts. theta: what a prior that is learned may ask."""
         raise NotImplementedError
@@ -209,6 +230,10 @@ class Model:
     def mean(self, theta, z):
         """E[x | z] (..., M); z (..., D). Raises InputError where x is no vector."""
         raise self.missing("mean", "a picture of means")
+
+    def picture(self, theta, z, rng):
+        """What a picture shows of p(x | z), z (B, D): the mean (B, M); a sample, drawn with rng, where there is no mean."""
+        return self.mean(theta, z)
 
     def sample(self, theta, n, rng, dtype=np.float64):
         """(x (n, ...), z (n, D)) drawn from p(x, z; theta), ancestors first."""

@@ -213,6 +213,9 @@ class FixedDecoder(Decoder):
     def mean(self, theta, z):
         return self.decoder.mean(self._known(theta), z)
 
+    def picture(self, theta, z, rng):
+        return self.decoder.picture(self._known(theta), z, rng)
+
     def sample(self, theta, z, rng, *length):
         return self.decoder.sample(self._known(theta), z, rng, *length)
 

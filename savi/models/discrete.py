@@ -130,7 +130,7 @@ class Categorical(Likelihood):
     x (...,) broadcasts against out's leading axes, which log_prob keeps: (...,). A place without a token has log_prob 0.
     """
 
-    has_residual, without_latents = False, "unigram"
+    has_residual, vector, without_latents = False, False, "unigram"
 
     def marginal(self, x, outputs):
         counts = np.bincount(x[x >= 0].astype(int), minlength=outputs) + 0.5

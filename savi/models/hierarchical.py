@@ -89,6 +89,9 @@ class HierarchicalModel(LatentGaussianModel):
     def mean(self, theta, z):
         return self.decoder.mean(self.thetas(theta)[0], self.of_level(z, 1))
 
+    def picture(self, theta, z, rng):
+        return self.decoder.picture(self.thetas(theta)[0], self.of_level(z, 1), rng)
+
     def sample(self, theta, n, rng, dtype=np.float64):
         noise, thetas = rng.standard_normal((n, self.dims[-1]), dtype=dtype), self.thetas(theta)
         zs = [sample(self.prior.astype(dtype), noise)]

@@ -56,6 +56,9 @@ class LatentGaussianModel(Model):
     def init(self, rng, dtype=np.float64, x=None):
         return self.decoder.init(rng, dtype, x)
 
+    def adopt(self, theta, fresh):
+        return self.decoder.adopt(theta, fresh)
+
     def prior_lam(self, batch, dtype=np.float64, theta=None):
         """lam of the prior, (B, 2D)."""
         return np.tile(self.prior.astype(dtype), (batch, 1))
@@ -69,6 +72,9 @@ class LatentGaussianModel(Model):
 
     def mean(self, theta, z):
         return self.decoder.mean(theta, z)
+
+    def picture(self, theta, z, rng):
+        return self.decoder.picture(theta, z, rng)
 
     def sample(self, theta, n, rng, dtype=np.float64):
         z = sample(self.prior.astype(dtype), rng.standard_normal((n, self.latent_dim), dtype=dtype))

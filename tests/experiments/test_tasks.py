@@ -9,13 +9,14 @@ import pytest
 import savi
 from savi import LSTMDecoder, LSTMEncoder, MLPDecoder, Task
 from savi.__main__ import main
-from savi.data import Dataset
+from savi.data import Dataset, binarize
 from savi.engine.files import kept
-from savi.experiments.catalogue import TASKS, find
+from savi.experiments.catalogue import TASKS, find, image_decoders, scaled
 from savi.experiments.evaluation import bits_per_dim, perplexity
+from savi.experiments.methods import build
 from savi.experiments.settings import NAMES, Settings, settings_of
 from savi.experiments.tables import cells, markdown
-from savi.experiments.tasks import BITS_PER_DIM, DROP, NOISE, PERPLEXITY, Measure, mlp_encoders
+from savi.experiments.tasks import BITS_PER_DIM, DROP, NOISE, PERPLEXITY, Family, Measure, mlp_encoders
 
 SMALL = {
     "epochs": 1, "steps": 2, "latent": 2, "hidden": [6], "batch": 10, "test_examples": 12, "iw_samples": 20, "gap_examples": 4,
@@ -234,8 +235,74 @@ def test_a_file_that_cannot_be_used_gets_one_sentence_and_exit_code_2(tmp_path, 
 
 @pytest.mark.parametrize("name", ["mine", "mine.py", "mine.txt:task", ":task", ""])
 def test_what_is_neither_a_name_nor_a_file_names_what_there_is(name):
-    with pytest.raises(savi.InputError, match=r"--data is .*glyphs, mnist, omniglot, synthetic, or FILE\.py:NAME"):
+    with pytest.raises(savi.InputError, match=r"--data is .*glyphs, mnist, omniglot, synthetic, .*or FILE\.py:NAME"):
         find(name)
+
+
+# --- families of decoders -----------------------------------------------------------------------------------------------------
+
+
+def two_families():
+    shallow = Family(lambda s: MLPDecoder(savi.MLP([s.latent, 5]), savi.Gaussian()), "linear")
+    return Task("two", "", draw_reals, {"deep": REALS.decoder, "shallow": shallow}, mlp_encoders(5))
+
+
+def test_a_setting_chooses_a_tasks_decoder_and_with_it_the_encoder():
+    task = two_families()
+    for word, sizes, layers in ((None, (2, 6, 5), 2), ("deep", (2, 6, 5), 2), ("shallow", (2, 5), 1)):
+        model, method = build("vae", task, settings_of(task, {"decoder": word, "latent": 2, "hidden": [6]}))
+        assert model.decoder.net.sizes == sizes and len(method.encoder.shapes) == layers
+    model, method = build("vae:mlp", task, settings_of(task, {"decoder": "shallow", "latent": 2, "hidden": [6]}))
+    assert len(method.encoder.shapes) == 2
+
+
+def test_a_family_that_is_not_there_is_told():
+    for task, words in ((two_families(), "deep, shallow"), (REALS, "decoder")):
+        with pytest.raises(savi.InputError, match=f"--decoder of task '{task.name}' is 'pixelcnn'; expected {words}"):
+            build("svi", task, settings_of(task, {"decoder": "pixelcnn"}))
+
+
+@pytest.mark.parametrize("name", ["glyphs", "omniglot", "glyphs14", "omniglot14"])
+@pytest.mark.parametrize("word, z_at", [("pixelcnn", "late"), ("pixelcnn-input", "input")])
+def test_images_have_a_strong_decoder_and_a_residual_encoder(name, word, z_at):
+    task = find(name)
+    model, method = build("sa-vae", task, settings_of(task, {"decoder": word, "latent": 3}))
+    side = 14 if "14" in name else 28
+    assert model.decoder.trunk.shape == (side, side) and model.decoder.z_at == z_at and model.latent_dim == 3
+    assert isinstance(method.encoder, savi.ResNet) and method.encoder.inputs == side * side
+    assert build("vae", task, settings_of(task, {}))[0].decoder.net.outputs == side * side
+
+
+def test_images_are_scaled_by_the_means_of_squares():
+    x = np.arange(2 * 16.0).reshape(2, 16)
+    small = scaled(Dataset("images", x, x[:0], x, (4, 4)), 2)
+    assert small.shape == (2, 2) and small.train.tolist() == [[2.5, 4.5, 10.5, 12.5], [18.5, 20.5, 26.5, 28.5]]
+    assert small.valid.shape == (0, 16) and small.train.dtype == np.float32
+
+
+def pixels():
+    rng = np.random.default_rng(0)
+    return Dataset("pixels", rng.random((30, 16)), rng.random((10, 16)), rng.random((20, 16)), (4, 4), prepare=binarize)
+
+
+STRONG = Task(
+    "pixels", "images of 4 x 4", pixels, image_decoders(4),
+    mlp_encoders(16) | {"resnet": lambda s, outputs: savi.ResNet((4, 4), (3,), outputs)},
+    show=TASKS["glyphs"].show, draw=TASKS["glyphs"].draw, picture="reconstructions",
+)  # fmt: skip
+
+
+def test_a_comparison_with_a_strong_decoder_starts_from_one_that_was_trained_without_latents(tmp_path):
+    alone = savi.PixelCNNDecoder((4, 4), 0)
+    model = savi.LatentGaussianModel(alone)
+    savi.fit(model, savi.SVI(0), pixels(), epochs=2, progress=False, out=str(tmp_path / "alone"))
+    start = str(tmp_path / "alone" / "best.npz")
+    methods = ["vae", "svi", "sa-vae", "vae+svi+kl:mlp"]
+    results = compared(STRONG, tmp_path / "out", decoder="pixelcnn", start_from=start, methods=methods)
+    assert [row["method"] for row in results["rows"]] == methods
+    assert results["settings"]["start_from"] == start and (tmp_path / "out" / "reconstructions.png").exists()
+    with pytest.raises(savi.InputError, match="theta to start from has shape"):
+        compared(STRONG, tmp_path / "other", decoder="mlp", start_from=start, methods=["vae"])
 
 
 # --- tasks with a wrong part --------------------------------------------------------------------------------------------------
@@ -253,6 +320,13 @@ GOOD = {
         ("about", None, "a line of text"),
         ("load", draw_reals(), r"a function load\(\)"),
         ("decoder", None, r"a function decoder\(settings\)"),
+        ("decoder", {}, "at least one"),
+        ("decoder", {"mlp": 3}, "at least one"),
+        (
+            "decoder",
+            {"mlp": Family(REALS.decoder, "resnet")},
+            "families with an encoder out of mlp, highway",
+        ),
         ("encoders", {}, "at least one"),
         ("encoders", None, "at least one"),
         ("encoders", savi.MLP([5, 4]), "at least one"),
@@ -368,7 +442,7 @@ def test_an_unknown_setting_is_refused(tmp_path):
 
 
 def test_the_known_tasks_are_found_by_name_and_a_task_is_itself():
-    assert list(TASKS) == ["glyphs", "mnist", "omniglot", "synthetic"]
+    assert {"glyphs", "mnist", "omniglot", "synthetic", "glyphs14", "omniglot14"} <= set(TASKS)
     assert all(find(name) is task and task.name == name for name, task in TASKS.items())
     assert find(COUNTS) is COUNTS
 

@@ -787,6 +787,46 @@ def test_a_run_resumes_with_models_and_methods_that_were_built_anew(tmp_path):
     assert resumed.last[0].tobytes() == short(*built(), epochs=2, dtype=np.float64).last[0].tobytes()
 
 
+# --- starting from another run's parameters ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["last.npz", "best.npz"])
+def test_a_run_starts_from_the_best_parameters_of_another(tmp_path, file):
+    first = short(build()[1], epochs=2, out=tmp_path / "first")
+    path = tmp_path / "first" / file
+    started = short(build("vae")[1], epochs=0, start_from=path, seed=7)
+    assert np.array_equal(started.theta, first.theta) and np.array_equal(started.phi, first.phi)
+    assert started.history[0]["epoch"] == 0
+    whole, out = short(build("vae")[1], start_from=path), tmp_path / "out"
+    short(build("vae")[1], epochs=1, start_from=path, out=out)
+    assert_same(whole, short(build("vae")[1], start_from=path, out=out, resume=True))
+
+
+def test_what_a_checkpoint_has_no_part_of_is_drawn_as_ever(tmp_path):
+    first = short(build("svi")[1], epochs=1, out=tmp_path)
+    started = short(build("vae")[1], epochs=0, start_from=tmp_path / "best.npz", seed=3)
+    assert np.array_equal(started.theta, first.theta)
+    assert np.array_equal(started.phi, short(build("vae")[1], epochs=0, seed=3).phi)
+
+
+def test_a_start_that_does_not_fit_or_is_not_there_is_told(tmp_path):
+    short(build()[1], epochs=1, out=tmp_path)
+    path = tmp_path / "best.npz"
+    with pytest.raises(InputError, match=r"theta to start from has shape \(51,\); MLPDecoder.* needs \(18,\)"):
+        short(build()[1], LatentGaussianModel(MLPDecoder(MLP([2, 6]), Bernoulli())), start_from=path)
+    with pytest.raises(InputError, match="phi of the checkpoint to start from is of size 37; expected 28"):
+        short(VAE(MLP([6, 4])), start_from=path)
+    with pytest.raises(InputError, match="cannot start from"):
+        short(build()[1], start_from=tmp_path / "missing.npz")
+
+
+def test_a_run_goes_on_only_from_the_same_start(tmp_path):
+    short(build()[1], epochs=1, out=tmp_path / "first")
+    short(build()[1], epochs=1, out=tmp_path / "out", start_from=tmp_path / "first" / "best.npz")
+    with pytest.raises(InputError, match="its start_from is"):
+        short(build()[1], epochs=2, out=tmp_path / "out", resume=True)
+
+
 def test_a_missing_checkpoint_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match=r"cannot read .*none\.npz"):
         load_checkpoint(tmp_path / "none.npz")

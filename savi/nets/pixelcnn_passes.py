@@ -1,0 +1,198 @@
+"""The passes of a Gated PixelCNN over fixed images: forward, backward, both tangents, summed gradients, pixel by pixel.
+
+All that is done in these passes is linear but the gates: a pass of tangents is the pass itself with another gate. A
+record has each layer's arrays, those of the grid with gaps of zeros: h and v, what a layer reads; a_v; g; and after the
+backward pass d_h and d_s, the gradients of h' and of the features, delta_h and delta_v, those of a_h and a_v.
+"""
+
+import types
+
+import numpy as np
+
+from .gated import bends, gate, gate_back, moved, slopes
+
+ARRAYS = ("h", "v", "a_v", "g", "d_h", "d_s", "delta_h", "delta_v")
+
+
+class OverImages:
+    """Features of images x (N, H W) as a function of maps; what depends on the parameters alone is done once, here."""
+
+    def __init__(self, net, params, x):
+        self.net, self.grid, self.dtype = net, net.grid, params.dtype
+        self.x, self.views = x.reshape(len(x), *net.shape, 1), net.views(params)
+        self.turned = [
+            (layer.across.turned(views["W"]), layer.down and layer.down.turned(views["V"]))
+            for layer, views in zip(net.layers, self.views)
+        ]
+
+    # --- forward ------------------------------------------------------------------------------------------------------
+
+    def forward(self, maps=None):
+        """A record; its features are (S N, H W, C). maps: (S N, H, W, maps), or None where the net has none."""
+
+        def gated(step, name, a):
+            g, step.gates[name] = gate(a)
+            return g
+
+        images, steps = len(self.x) if maps is None else len(maps), []
+        x = np.broadcast_to(self.x, (images // len(self.x), *self.x.shape)).reshape(images, *self.x.shape[1:])
+        u = x if maps is None else np.concatenate([x, maps], axis=3)
+        u = self.grid.put(u.astype(np.result_type(self.dtype, u), copy=False))
+        features = self._through(u, steps, gated, 1)
+        return types.SimpleNamespace(steps=steps, features=features)
+
+    def tangent(self, record, maps_dot):
+        """A record for R{.}, its features those of maps_dot (S N, H, W, maps)."""
+
+        def gated(step, name, a_dot):
+            ts = record.steps[len(steps) - 1].gates[name]
+            step.gates[name], step.bends[name] = slopes(ts), bends(ts, a_dot)
+            return moved(step.gates[name], a_dot)
+
+        steps = []
+        still = np.zeros((*maps_dot.shape[:-1], 1), maps_dot.dtype)  # x does not move
+        u = self.grid.put(np.concatenate([still, maps_dot], axis=3))
+        features = self._through(u, steps, gated, 0)
+        return types.SimpleNamespace(steps=steps, features=features)
+
+    def _through(self, u, steps, gated, last):
+        """The features (N, H W, C) of u through all layers; `gated` is the gate, `last` what biases are multiplied with."""
+        grid, C, dtype = self.grid, self.net.channels, u.dtype
+        images = grid.pixels(u).shape[0]
+        h = v = u
+        features = 0.0
+        for layer, views in zip(self.net.layers, self.views):
+            step = types.SimpleNamespace(h=h, v=v, a_v=None, gates={}, bends={})
+            steps.append(step)
+            a = self._affine(layer.across, views["W"], h, last)
+            if layer.down:
+                step.a_v = self._affine(layer.down, views["V"], v, last)
+                grid.rows(a)[...] += grid.rows(step.a_v) @ views["U"]
+                if not layer.last:
+                    v = grid.empty(images, C, dtype)
+                    grid.rows(v)[...] = gated(step, "v", grid.rows(step.a_v))
+                    grid.clear(v)
+            step.g = gated(step, "h", grid.rows(a))
+            features = features + step.g @ views["out"][:-1, :C] + last * views["out"][-1, :C]
+            if not layer.last:
+                h_next = grid.empty(images, C, dtype)
+                np.matmul(step.g, views["out"][:-1, C:], out=grid.rows(h_next))
+                grid.rows(h_next)[...] += last * views["out"][-1, C:]
+                if not layer.first:
+                    grid.rows(h_next)[...] += grid.rows(h)
+                h = grid.clear(h_next)
+        lines = features.reshape(images, grid.lines, grid.pitch, C)
+        return lines[:, : grid.height, : grid.width].reshape(images, -1, C)
+
+    def _affine(self, conv, layer, x, last):
+        a = self.grid.empty(self.grid.pixels(x).shape[0], conv.outputs, x.dtype)
+        return conv.forward(layer, x, a) if last else conv.linear(layer, x, a)
+
+    # --- backward -----------------------------------------------------------------------------------------------------
+
+    def backward(self, record, d_features):
+        """d maps (S N, H, W, maps) from d features (S N, H W, C); completes the record."""
+
+        def gate_back_(step, name, d, out):
+            step.bends[name] = d  # kept for the tangent
+            return gate_back(slopes(step.gates[name]), d, out)
+
+        return self._back(record.steps, d_features, gate_back_)
+
+    def tangent_backward(self, record, dot, d_features_dot):
+        """R{backward}: R{d maps} from R{d features}; completes dot."""
+        steps = {id(step_dot): step for step, step_dot in zip(record.steps, dot.steps)}
+
+        def gate_back_(step_dot, name, d_dot, out):
+            gate_back(step_dot.bends[name], steps[id(step_dot)].bends[name], out)
+            out += gate_back(step_dot.gates[name], d_dot, np.empty_like(out))
+            return out
+
+        return self._back(dot.steps, d_features_dot, gate_back_)
+
+    def _back(self, steps, d_features, gate_back_):
+        grid, C, rows = self.grid, self.net.channels, self.grid.rows
+        images = len(d_features)
+        d_s, d_h, d_v = grid.put(d_features.reshape(images, grid.height, grid.width, C)), None, None
+        for layer, views, turned, step in reversed([*zip(self.net.layers, self.views, self.turned, steps)]):
+            step.d_s, step.d_h, out = d_s, None if layer.last else d_h, views["out"][:-1]
+            d_g = rows(d_s) @ out[:, :C].T
+            if not layer.last:
+                d_g += rows(d_h) @ out[:, C:].T
+            step.delta_h, step.delta_v = grid.empty(images, 2 * C, d_s.dtype), None
+            gate_back_(step, "h", d_g, rows(step.delta_h))
+            back = grid.clear(layer.across.backward(turned[0], step.delta_h, self._like(step.h, d_s)))
+            if not (layer.first or layer.last):
+                rows(back)[...] += rows(d_h)
+            d_h = back
+            if layer.down:
+                step.delta_v = grid.empty(images, 2 * C, d_s.dtype)
+                if layer.last:
+                    rows(step.delta_v)[...] = 0
+                else:
+                    gate_back_(step, "v", rows(d_v), rows(step.delta_v))
+                rows(step.delta_v)[...] += rows(step.delta_h) @ views["U"].T
+                d_v = grid.clear(layer.down.backward(turned[1], step.delta_v, self._like(step.v, d_s)))
+        d_u = d_h if d_v is None else d_h + d_v
+        return grid.pixels(d_u)[..., 1:]
+
+    def _like(self, h, d):
+        return self.grid.empty(self.grid.pixels(h).shape[0], h.shape[1], d.dtype)
+
+    # --- sums -----------------------------------------------------------------------------------------------------------
+
+    def imaginary(self, record, moved, r):
+        """The tangent record from `moved`, the record at maps + i r maps_dot: the imaginary parts over r."""
+        steps = []
+        for step in moved.steps:
+            arrays = {name: getattr(step, name) for name in ARRAYS}
+            steps.append(types.SimpleNamespace(**{n: None if a is None else a.imag / r for n, a in arrays.items()}))
+        return types.SimpleNamespace(steps=steps)
+
+    def param_sum(self, dtype=None):
+        """A sum of parameter gradients (size,): add, add_tangent and value, as engine.records.ParamSum."""
+        return _Sum(self, self.dtype if dtype is None else dtype)
+
+
+class _Sum:
+    """sum_r w_r d params(record r), (size,); a weight is a number or one per image (S N,). A record has rows enough for
+    products of its own: nothing is stacked."""
+
+    def __init__(self, over, dtype):
+        self.over, self.total = over, np.zeros(over.net.size, dtype)
+
+    def add(self, record, weight=1.0):
+        return self._add(record, record, weight, 1)
+
+    def add_tangent(self, record, dot, weight=1.0):
+        self._add(dot, record, weight, 0)
+        return self._add(record, dot, weight, 1)
+
+    def _add(self, left, right, weight, last):
+        """+ weight * what `left` read, times the deltas of `right`; last: what biases read."""
+        net, C, rows = self.over.net, self.over.net.channels, self.over.grid.rows
+        total = np.zeros_like(self.total)
+        for layer, views, a, b in zip(net.layers, net.views(total), left.steps, right.steps):
+            delta_h, delta_v, d_s, d_h = (self._weighted(d, weight) for d in (b.delta_h, b.delta_v, b.d_s, b.d_h))
+            layer.across.gradient(a.h, delta_h, views["W"], last)
+            for d, columns in ((d_s, slice(None, C)), (d_h, slice(C, None))):
+                if d is not None:
+                    views["out"][:-1, columns] += a.g.T @ rows(d)
+                    views["out"][-1, columns] += last * rows(d).sum(axis=0)
+            if layer.down:
+                layer.down.gradient(a.v, delta_v, views["V"], last)
+                views["U"] += rows(a.a_v).T @ rows(delta_h)
+        self.total += total * weight if np.isscalar(weight) else total
+        return self
+
+    def _weighted(self, d, weight):
+        """An array of the grid, each image times its weight; itself where all have the same."""
+        if d is None or np.isscalar(weight):
+            return d
+        d = d.copy()
+        self.over.grid.rows(d).reshape(len(weight), -1)[...] *= np.reshape(weight, (-1, 1))
+        return d
+
+    def value(self):
+        """The sum (size,)."""
+        return self.total
