@@ -25,6 +25,7 @@ _ROOMS = {  # where a name is: the room, or room:NAME; what is asked for is load
     "Iterative": "inference.iterative:Iterative",
     "LSTMDecoder": "models.sequence_decoders:LSTMDecoder",
     "LSTMEncoder": "nets.encoders:LSTMEncoder",
+    "LanguageDecoder": "models.language:LanguageDecoder",
     "LatentGaussianModel": "models.latent_gaussian:LatentGaussianModel",
     "MLPDecoder": "models.decoders:MLPDecoder",
     "Multinomial": "models.discrete:Multinomial",

@@ -38,11 +38,17 @@ _ABOUT = {
     "glyphs": ("letters of many alphabets in 12 faces, split by letter", "about 19,200 / 2,500 / 2,000"),
     "mnist": ("handwritten digits", "50,000 / 10,000 / 10,000; from the t10k file alone 8,000 / 1,000 / 1,000"),
     "omniglot": ("handwritten characters of 50 alphabets", "23,000 / 1,345 / 8,070 (chardata.mat); 32,460 (zips)"),
+    "docs": ("English documents of 24 to 40 words out of docstrings, split by file", "about 10,000 / 900 / 950"),
+    "ptb": (
+        "English sentences of the Penn Treebank",
+        "42,068 / 3,370 / 3,761; from two small files 3,000 / 370 / 3,761",
+    ),
 }
 
 
 def load(name, folder=None):
-    """The Dataset `name`: "glyphs", "mnist" or "omniglot": grey images, bright on black, float32 (N, 784) in [0, 1].
+    """The Dataset `name`: "docs", "ptb" or "text:PATH", as text.load gives it; or "glyphs", "mnist" or "omniglot": grey images,
+    bright on black, float32 (N, 784) in [0, 1].
 
     glyphs    every letter of matplotlib's DejaVu fonts, about 80/10/10 by letter family (see savi.data.glyphs.families): no
               letter is in two parts, in any face. Takes a few seconds the first time, then it is cached.
@@ -53,6 +59,10 @@ def load(name, folder=None):
               two parts. Either way in a fixed order that mixes alphabets.
     `folder` None means $SAVI_DATA, then the cache folder. Raises InputError when files are missing or damaged.
     """
+    if name in ("docs", "ptb") or str(name).startswith("text:"):
+        from . import text
+
+        return text.load(name, folder)
     return {"glyphs": _glyphs, "mnist": _mnist, "omniglot": _omniglot}[known(name)](folder)
 
 
@@ -65,7 +75,7 @@ def first_present(*names, folder=None):
 
 
 def describe(folder=None):
-    """A row (name, what it is, numbers of images as train / valid / test, where its files are) for each data set."""
+    """A row (name, what it is, numbers of examples as train / valid / test, where its files are) for each data set."""
     return [(name, *_ABOUT[name], _where(name, folder)) for name in SOURCES]
 
 
@@ -199,7 +209,7 @@ def _cached(name, key, make):
 
 def _where(name, folder):
     if not SOURCES[name]:
-        return f"drawn on first use, then cached in {cache_folder()}"
+        return f"made on first use, then cached in {cache_folder()}"
     return ", ".join(found(name, folder).values()) or f"not in {' or '.join(folders(folder))}"
 
 

@@ -28,6 +28,8 @@ class Source(NamedTuple):
 _MNIST = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 _LAKE = ("https://github.com/brendenlake/omniglot/raw/master/python/",)
 _BURDA = ("https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/",)
+_MIKOLOV = ("https://www.fit.vutbr.cz/~imikolov/rnnlm/",)
+_PTB = tuple(f"https://raw.githubusercontent.com/{user}/lstm/master/data/" for user in ("wojzaremba", "tomsercu"))
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
 SOURCES = {
     "glyphs": (),
@@ -44,6 +46,12 @@ SOURCES = {
         Source("images_background_small2.zip", "3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f"),
         Source("chardata.mat", "md5:21ecaf34373511aa7691cf2e0802aa3d", _BURDA),
     ),
+    "docs": (),
+    "ptb": (
+        Source("ptb.valid.txt", "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2", _PTB),
+        Source("ptb.test.txt", "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0", _PTB),
+        Source("simple-examples.tgz", "md5:30177ea32e27c525793142b6bf2c8e2d", _MIKOLOV),
+    ),
 }
 
 
@@ -55,7 +63,7 @@ def fetch(name, folder=None, progress=None):
     """
     folder = cache_folder() if folder is None else os.fspath(folder)
     if not SOURCES[known(name)]:
-        return [(name, None, "needs no download: it is drawn from matplotlib's fonts")]
+        return [(name, None, "needs no download: it is made of what is installed")]
     return [_fetch(source, folder, progress or (lambda *_: None)) for source in SOURCES[name] if source.folders]
 
 

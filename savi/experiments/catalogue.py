@@ -1,6 +1,7 @@
 """The tasks that are here, and where those of a user are found.
 
 images      grey values are probabilities, from which x is drawn anew for each minibatch; MLPs, Bernoulli
+text        documents of words (texts.py)
 sequences   of an oracle; LSTMs, and `hidden` are the layers between the decoder's states and its outputs
 """
 
@@ -21,6 +22,7 @@ from ..models.sequence_decoders import LSTMDecoder
 from ..nets.encoders import LSTMEncoder
 from ..nets.mlp import MLP
 from .tasks import PERPLEXITY, Task, mlp_encoders
+from .texts import is_text, text_task
 
 PIXELS = 28 * 28
 
@@ -78,6 +80,8 @@ TASKS = {
         images("mnist", "handwritten digits"),
         images("omniglot", "handwritten characters of 50 alphabets"),
         SYNTHETIC,
+        text_task("docs"),
+        text_task("ptb"),
     )
 }
 
@@ -91,10 +95,14 @@ def find(task):
         return task
     if str(task) in TASKS:
         return TASKS[str(task)]
+    if is_text(str(task)):
+        return text_task(str(task))
     path, _, name = str(task).rpartition(":")
     if not path.endswith(".py"):
         names = ", ".join(TASKS)
-        raise InputError(f"--data is {task!r}; expected one of {names}, or FILE.py:NAME, a savi.Task of your own")
+        raise InputError(
+            f"--data is {task!r}; expected one of {names}, text:PATH, or FILE.py:NAME, a savi.Task of your own"
+        )
     found = vars(module(path)).get(name)
     if found is None:
         raise InputError(f"{path} defines no {name!r}; expected a savi.Task of that name")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..engine import given
-from ..engine.files import PATIENCE, InputError, expect, owned, tidy
+from ..engine.files import PATIENCE, InputError, digest, expect, owned, tidy
 from ..inference.optimizers import Adam, clip_norm
 from . import checkpoints
 from .checkpoints import State
@@ -46,7 +46,7 @@ class FitResult(NamedTuple):
 def fit(
     model, method, data, epochs=10, seed=0, *, out=None, resume=False, progress=None, batch=50, learning_rate=1e-3, decay=1.0,
     warmup_epochs=0, beta_start=0.1, clip=5.0, binarize=None, dtype=np.float32, valid_examples=500, monitor=None,
-    judge_at=None, phi_decay=0.0,
+    judge_at=None, phi_decay=0.0, start=None,
 ):  # fmt: skip
     """Train theta and phi by Adam on minibatches; returns a FitResult.
 
@@ -59,6 +59,8 @@ def fit(
     many of data.valid judge an epoch. monitor: {name: x}, more arrays whose -ELBO the history records; they choose nothing.
     judge_at: the epochs after which the run is judged, None for each; the end always is. phi_decay: weight decay of phi,
     decoupled from Adam as in AdamW (Loshchilov & Hutter 2019): each step also takes learning_rate * phi_decay * phi off phi.
+    start: (theta (P,), phi (Q,)) from which training starts, what another run has learned for example; None for either, or for
+    both, draws it from the seed.
 
     out: a folder for last.npz, best.npz and settings.json, which is this call's alone as long as it lasts; resume: go on from
     its last.npz where there is one. progress: None shows a bar on a terminal, False never.
@@ -74,11 +76,13 @@ def fit(
     warmup = given.number("warmup_epochs", warmup_epochs, "[0, inf)"), beta_start
     clip = None if clip is None else given.number("clip", clip, "(0, inf)")
     phi_decay = given.number("phi_decay", phi_decay, "[0, inf)")
+    start = (None, None) if start is None else given.listed("start", start, "(theta, phi)")
+    expect("start", f"{len(start)} arrays", len(start) == 2, "(theta, phi)")
     expect("phi_decay", phi_decay, phi_decay * learning_rate < 1, "below 1 / learning_rate")
     if judge_at is not None:
         judge_at = {given.whole("judge_at", epoch) for epoch in given.listed("judge_at", judge_at, "a list of epochs")}
     examples = Examples(model, data, binarize, dtype, valid_examples, monitor)
-    run = _Run(model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay)
+    run = _Run(model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay, start)
     if out is None:
         return _trained(run, epochs, None, False, progress, judge_at)
     with owned(out, PATIENCE):
@@ -123,7 +127,7 @@ def _trained(run, epochs, out, resume, progress, judge_at):
 class _Run:
     """What stays fixed during one call of `fit`, and the steps that a State takes through it."""
 
-    def __init__(self, model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay):
+    def __init__(self, model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay, start):
         self.model, self.method, self.examples, self.seed, self.batch = model, method, examples, seed, batch
         self.optimizer, self.decay, self.clip = optimizer, decay, clip
         (self.warmup_epochs, self.beta_start), self.phi_decay = warmup, phi_decay
@@ -131,6 +135,7 @@ class _Run:
         judges = enumerate(examples.judges.items())
         self.judges = {name: examples.prepared(x, self._rng(JUDGE, i)) for i, (name, x) in judges}
         self.steps = -(-len(examples.train) // batch)
+        self.start = [self._start_from(*named) for named in zip(("theta", "phi"), start, (model, method))]
 
     def describe(self):
         """The settings that a checkpoint must share with the run that resumes from it."""
@@ -139,19 +144,31 @@ class _Run:
             "decay": self.decay, "warmup_epochs": self.warmup_epochs, "beta_start": self.beta_start, "clip": self.clip,
             "phi_decay": self.phi_decay,
         }  # fmt: skip
+        described |= {
+            f"start of {name}": digest(at) for name, at in zip(("theta", "phi"), self.start) if at is not None
+        }
         return {name: _without_addresses(value) for name, value in described.items()}
+
+    def _start_from(self, name, value, of):
+        """Parameters to start from, in the run's precision, or None. Raises InputError unless they are of that size."""
+        return (
+            None if value is None else given.finite(f"start of {name}", value, (of.size,)).astype(self.examples.dtype)
+        )
 
     def initial(self):
         """The state before any step."""
-        theta = self.model.init(self._rng(INIT, 0), self.examples.dtype, self.examples.train)
-        phi = self.method.init(self._rng(INIT, 1), self.examples.dtype)
+        theta, phi = self.start
+        if theta is None:
+            theta = self.model.init(self._rng(INIT, 0), self.examples.dtype, self.examples.train)
+        if phi is None:
+            phi = self.method.init(self._rng(INIT, 1), self.examples.dtype)
         return State(theta, phi, self.optimizer.init(theta), self.optimizer.init(phi), theta, phi)
 
     def step(self, state, path):
         """One minibatch: the method's gradients, clipped means over the batch, one step of Adam each."""
         start = time.perf_counter(), time.process_time()
         rows = self._order(state.epoch)[state.step * self.batch : (state.step + 1) * self.batch]
-        x = self.examples.prepared(self.examples.train[rows], self._rng(PREPARE, state.epoch, state.step))
+        x = self.examples.in_training(rows, self._rng(PREPARE, state.epoch, state.step))
         rng = self._rng(NOISE, state.epoch, state.step)
         loss, d_theta, d_phi = self.method.gradient(self.model, state.theta, state.phi, x, rng, self._beta(state))
         if not (np.isfinite(loss).all() and np.isfinite(d_theta).all() and np.isfinite(d_phi).all()):
@@ -171,7 +188,7 @@ class _Run:
     def _order(self, epoch):
         """The order of this epoch's examples, (N,)."""
         if self._drawn != epoch:
-            self._drawn, self._permutation = epoch, self._rng(ORDER, epoch).permutation(len(self.examples.train))
+            self._drawn, self._permutation = epoch, self.examples.order(self.batch, self._rng(ORDER, epoch))
         return self._permutation
 
     def _moved(self, optimizer, optimizer_state, params, g, weight_decay=0.0):
