@@ -1,5 +1,5 @@
 """From methods to results: training, measuring, comparing, drawing. Read in this order: settings, tasks (data, decoder, encoder,
 measures in one object), catalogue, texts, examples, training, checkpoints, stopping, evaluation, quadrature (exact in one and two
 dimensions), budget, tuning, methods, runs, processes, executors, parallel, conduct, compare, plan, sweep, tables, plots; for
-the figures: figures, trials, trial_tables, learning_to_infer, sequences, oracle_runs.
+the figures: figures, trials, trial_tables, learning_to_infer, sequences, oracle_runs, text_runs.
 """
