@@ -6,6 +6,8 @@ belong to training alone (`Dataset.disturb`).
 
 import functools
 
+import numpy as np
+
 from ..data import text
 from ..engine.files import InputError
 from ..models.language import LanguageDecoder
@@ -43,8 +45,46 @@ def text_task(name):
     def encoder(state):
         return lambda s, outputs: LSTMEncoder(load().vocabulary, s.hidden[0], s.hidden[0], outputs, state)
 
+    def show(model, theta, lam, x):
+        return read_back(model, theta, lam, x, load().spelled)
+
     encoders = {state: encoder(state) for state in ("last", "mean")}
-    return Task(name, ABOUT.get(corpus, "text"), load, decoder, encoders, measures=(PERPLEXITY,), defaults=DEFAULTS)
+    return Task(
+        name, ABOUT.get(corpus, "text"), load, decoder, encoders, measures=(PERPLEXITY,), defaults=DEFAULTS,
+        show=show, draw=draw_texts, picture="texts",
+    )  # fmt: skip
+
+
+def read_back(model, theta, lam, x, spelled):
+    """{"documents", "reconstructions", "samples"}: x as text, the likeliest words given z = mu, and words from the prior."""
+    rng, length, D = np.random.default_rng(0), x.shape[1], model.latent_dim
+    z = rng.standard_normal((len(x), D)).astype(theta.dtype)
+    made = {
+        "documents": x.astype(int),
+        "reconstructions": model.decoder.sample(theta, lam[:, :D], rng, length, temperature=0),
+        "samples": model.decoder.sample(theta, z, rng, length),
+    }
+    return {kind: [spelled(row) for row in rows] for kind, rows in made.items()}
+
+
+def draw_texts(results, few=3):
+    """The first test documents, and what each method reads back and writes (first seed)."""
+    import textwrap
+
+    from . import plots
+
+    seed = results["settings"]["seeds"][0]
+    shown = {c["method"]: c["texts"] for c in results["curves"] if c["seed"] == seed}
+    lines = [f"document: {line}" for line in next(iter(shown.values()))["documents"][:few]]
+    for method, texts in shown.items():
+        lines += [f"{method}, read back: {line}" for line in texts["reconstructions"][:few]]
+        lines += [f"{method}, written: {line}" for line in texts["samples"][:few]]
+    fig, (ax,) = plots.figure(width=11, height=0.32 * len(lines) + 0.3)
+    ax.set_axis_off()
+    for i, line in enumerate(lines):
+        short = textwrap.shorten(line, 150, placeholder=" ...")
+        ax.text(0, 1 - (i + 0.5) / len(lines), short, fontsize=8, va="center", transform=ax.transAxes, parse_math=False)
+    return fig
 
 
 def _option(name, item):

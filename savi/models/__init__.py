@@ -1,5 +1,5 @@
 """p(x, z; theta) and q(z; lam): what a model is, and the losses in closed form and in autograd.
 
 Read in this order: base (the interfaces), gaussian, likelihoods, discrete, decoders, latent_gaussian (the loss and its
-derivatives), sequence_decoders with z_at, language (of text), reference (the judge, in autograd), autograd_model (your own).
+derivatives), sequence_decoders with z_at, language with decoding (text), reference (the judge, in autograd), autograd_model.
 """

@@ -12,6 +12,7 @@ import numpy as np
 from ..engine import given
 from ..engine.files import expect
 from ..nets.tokens import UNKNOWN, masks, read
+from . import decoding
 from .sequence_decoders import LSTMDecoder
 from .z_at import AtInput, _InputSum
 
@@ -81,6 +82,10 @@ class LanguageDecoder(LSTMDecoder):
         if seeds is None or not self.drop:
             return None
         return masks(seeds, len(words), self.lstm.hidden, self.drop, dtype)
+
+    def sample(self, theta, z, rng, length, temperature=1.0):
+        """Tokens x (B, length), given z (B, D), -1 behind their END; decoding.py has more ways."""
+        return decoding.sample(self, theta, z, rng, length, temperature)
 
     def reference(self, theta, z, x):
         import autograd.numpy as anp

@@ -1,5 +1,7 @@
 """Text in experiments: tasks with settings in their names, what training alone sees, runs of Table 2 in small."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,21 @@ def test_a_file_of_ones_own_is_a_task(tmp_path):
     (tmp_path / "own.txt").write_text("a line of words .\n" * 30)
     assert len(find(f"text:{tmp_path / 'own.txt'}").dataset().train) == 24
     assert is_text("ptb?vocabulary=9") and not is_text("glyphs") and not is_text("docs.py:task")
+
+
+def test_methods_are_compared_on_text_and_their_words_shown(tmp_path):
+    savi.compare(
+        text_task("docs?vocabulary=12&longest=30"), tmp_path, methods=["vae", "sa-vae"], latent=2, hidden=[4], budget=("epochs", 1),
+        seeds=[0], steps=1, train_examples=20, test_examples=6, iw_samples=3, gap_examples=2, progress=False, jobs=1, tune="none",
+    )  # fmt: skip
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert {row["method"] for row in results["rows"]} >= {"vae", "sa-vae"}
+    shown = results["curves"][0]["texts"]
+    assert set(shown) == {"documents", "reconstructions", "samples"} and all(
+        len(texts) == 6 for texts in shown.values()
+    )
+    assert set(" ".join(shown["documents"]).split()) <= set(text_task("docs?vocabulary=12&longest=30").load().words)
+    assert (tmp_path / "texts.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize(
