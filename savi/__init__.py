@@ -29,6 +29,7 @@ _ROOMS = {  # where a name is: the room, or room:NAME; what is asked for is load
     "LSTMDecoder": "models.sequence_decoders:LSTMDecoder",
     "LSTMEncoder": "nets.encoders:LSTMEncoder",
     "LadderEncoder": "nets.level_encoders:LadderEncoder",
+    "LanguageDecoder": "models.language:LanguageDecoder",
     "LatentGaussianModel": "models.latent_gaussian:LatentGaussianModel",
     "Level": "models.levels:Level",
     "MLPDecoder": "models.decoders:MLPDecoder",

@@ -58,7 +58,7 @@ def parser():
     actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="the data sets: what they are and whether their files are here")
     fetch = actions.add_parser("fetch", help="fetch a data set from its public source and verify it")
-    fetch.add_argument("name", help="mnist or omniglot (glyphs needs no download)")
+    fetch.add_argument("name", help="mnist, omniglot or ptb (glyphs and docs need no download)")
     _add_lesson(commands)
     _add_check(commands)
     return p
@@ -224,7 +224,7 @@ def run_data(options):
 
     if options.action == "list":
         for name, what, images, where in data.describe():
-            print(f"{name}\n    {what}\n    images: {images}\n    files:  {where}")
+            print(f"{name}\n    {what}\n    examples: {images}\n    files:    {where}")
     else:
         for name, path, outcome in data.fetch(options.name):
             print(f"{name}: {outcome}" + (f" ({path})" if path else ""))

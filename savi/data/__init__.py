@@ -1,7 +1,8 @@
 """Data sets: what is trained and tested on, made here or fetched from its publisher and verified.
 
 Read in this order: dataset (what a data set is), images (glyphs, MNIST, OMNIGLOT), glyphs (letters drawn from fonts), colour,
-sources (public files and their digests), synthetic (token sequences from an oracle), counts (words of documents).
+sources (public files and their digests), synthetic (token sequences from an oracle), text (documents and a vocabulary),
+docstrings (the sentences that every Python has), ngrams (what is known without a latent variable), counts (words of documents).
 """
 
 from .dataset import Dataset, as_dataset, binarize

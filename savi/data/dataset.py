@@ -13,6 +13,11 @@ def unchanged(x, rng):
     return x
 
 
+def shuffled(train, batch, rng):
+    """The order (N,) in which an epoch goes through the training part: any is as likely as any other."""
+    return rng.permutation(len(train))
+
+
 def binarize(images, rng, precision=None):
     """Samples in {0, 1} with P(1) = grey value (dynamic binarization); shape and dtype of images, floats in [0, 1].
 
@@ -35,6 +40,8 @@ class Dataset(NamedTuple):
     train[0].reshape(shape) is one; vocabulary: how many tokens there are, for sequences; None where there is no such thing.
     prepare(x, rng) -> the examples as the model sees them: what is drawn anew for each minibatch, and once for examples
     that judge; x are rows of a part as they are stored. truth: where data are made, what they were made from.
+    disturb(x, rng) -> what training alone makes of prepared examples: words hidden, units dropped. order(train, batch, rng) -> the
+    order (N,) of an epoch's examples, of which `batch` in a row are a minibatch.
     """
 
     name: str
@@ -45,6 +52,8 @@ class Dataset(NamedTuple):
     vocabulary: int | None = None
     prepare: object = unchanged
     truth: object = None
+    disturb: object = unchanged
+    order: object = shuffled
 
 
 def as_dataset(data):

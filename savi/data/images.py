@@ -40,12 +40,17 @@ _ABOUT = {
     "colour-glyphs": ("the same letters, 14x14, in random colours on random colours, with noise", "as glyphs"),
     "cifar10": ("small colour photographs", "45,000 / 5,000 / 10,000"),
     "svhn": ("house numbers in colour", "68,257 / 5,000 / 26,032; read with SciPy"),
+    "docs": ("English documents of 24 to 40 words out of docstrings, split by file", "about 10,000 / 900 / 950"),
+    "ptb": (
+        "English sentences of the Penn Treebank",
+        "42,068 / 3,370 / 3,761; from two small files 3,000 / 370 / 3,761",
+    ),
 }
 
 
 def load(name, folder=None):
-    """The Dataset `name`: "glyphs", "mnist" or "omniglot": grey images, bright on black, float32 (N, 784) in [0, 1]; or
-    "colour-glyphs", "cifar10" or "svhn": colour images in levels k / 255 (see colour.py).
+    """The Dataset `name`: "docs", "ptb" or "text:PATH", as text.load gives it; "glyphs", "mnist" or "omniglot": grey images, bright
+    on black, float32 (N, 784) in [0, 1]; "colour-glyphs", "cifar10" or "svhn": colour images in levels k / 255 (see colour.py).
 
     glyphs    every letter of matplotlib's DejaVu fonts, about 80/10/10 by letter family (see savi.data.glyphs.families): no
               letter is in two parts, in any face. Takes a few seconds the first time, then it is cached.
@@ -56,6 +61,10 @@ def load(name, folder=None):
               two parts. Either way in a fixed order that mixes alphabets.
     `folder` None means $SAVI_DATA, then the cache folder. Raises InputError when files are missing or damaged.
     """
+    if name in ("docs", "ptb") or str(name).startswith("text:"):
+        from . import text
+
+        return text.load(name, folder)
     grey = {"glyphs": _glyphs, "mnist": _mnist, "omniglot": _omniglot}
     in_colour = {
         "colour-glyphs": lambda folder: colour.glyphs(_glyphs(folder)),
@@ -74,7 +83,7 @@ def first_present(*names, folder=None):
 
 
 def describe(folder=None):
-    """A row (name, what it is, numbers of images as train / valid / test, where its files are) for each data set."""
+    """A row (name, what it is, numbers of examples as train / valid / test, where its files are) for each data set."""
     return [(name, *_ABOUT[name], _where(name, folder)) for name in SOURCES]
 
 
@@ -193,7 +202,7 @@ def _cached(name, key, make):
 
 def _where(name, folder):
     if not SOURCES[name]:
-        return f"drawn on first use, then cached in {cache_folder()}"
+        return f"made on first use, then cached in {cache_folder()}"
     return ", ".join(found(name, folder).values()) or f"not in {' or '.join(folders(folder))}"
 
 

@@ -32,6 +32,8 @@ _LAKE = ("https://github.com/brendenlake/omniglot/raw/master/python/",)
 _BURDA = ("https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/",)
 _TORONTO = ("https://www.cs.toronto.edu/~kriz/",)
 _STANFORD = ("http://ufldl.stanford.edu/housenumbers/",)
+_MIKOLOV = ("https://www.fit.vutbr.cz/~imikolov/rnnlm/",)
+_PTB = tuple(f"https://raw.githubusercontent.com/{user}/lstm/master/data/" for user in ("wojzaremba", "tomsercu"))
 TRAIN, TEST = "train-images-idx3-ubyte", "t10k-images-idx3-ubyte"
 SOURCES = {
     "glyphs": (),
@@ -54,6 +56,12 @@ SOURCES = {
         Source("train_32x32.mat", "md5:e26dedcc434d2e4c54c9b2d4a06d8373", _STANFORD),
         Source("test_32x32.mat", "md5:eb5a983be6a315427106f1b164d9cef3", _STANFORD),
     ),
+    "docs": (),
+    "ptb": (
+        Source("ptb.valid.txt", "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2", _PTB),
+        Source("ptb.test.txt", "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0", _PTB),
+        Source("simple-examples.tgz", "md5:30177ea32e27c525793142b6bf2c8e2d", _MIKOLOV),
+    ),
 }
 
 
@@ -65,7 +73,7 @@ def fetch(name, folder=None, progress=None):
     """
     folder = cache_folder() if folder is None else os.fspath(folder)
     if not SOURCES[known(name)]:
-        return [(name, None, "needs no download: it is drawn from matplotlib's fonts")]
+        return [(name, None, "needs no download: it is made of what is installed")]
     return [_fetch(source, folder, progress or (lambda *_: None)) for source in SOURCES[name] if source.folders]
 
 

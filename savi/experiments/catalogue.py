@@ -4,6 +4,7 @@ images      grey values are probabilities, from which x is drawn anew for each m
             of 28 x 28 pixels, and those of 14 x 14 are their means over 2 x 2
 colour      256 levels with a discretised logistic likelihood, or dequantized with a Gaussian one
 counts      of words in documents; MLPs, Multinomial or Poisson
+text        documents of words (texts.py)
 sequences   of an oracle; LSTMs, and `hidden` are the layers between the decoder's states and its outputs
 """
 
@@ -39,6 +40,7 @@ from .tasks import (
     Task,
     mlp_encoders,
 )
+from .texts import is_text, text_task
 
 SIDE, STAGES = 28, (16, 32)  # of an image; channels of a residual encoder's stages
 
@@ -165,6 +167,8 @@ TASKS = {
             for density in (False, True)
         ),
         SYNTHETIC,
+        text_task("docs"),
+        text_task("ptb"),
         documents("counts", "word counts of documentation", "counts", Multinomial(), (PERPLEXITY_OF_COUNTS,)),
         documents("counts-poisson", "the same, each word's number by itself", "counts", Poisson()),
         documents("rcv1", "word counts of news (RCV1)", "rcv1", Multinomial(), (PERPLEXITY_OF_COUNTS,)),
@@ -183,10 +187,14 @@ def find(task):
         return task
     if str(task) in TASKS:
         return TASKS[str(task)]
+    if is_text(str(task)):
+        return text_task(str(task))
     path, _, name = str(task).rpartition(":")
     if not path.endswith(".py"):
         names = ", ".join(TASKS)
-        raise InputError(f"--data is {task!r}; expected one of {names}, or FILE.py:NAME, a savi.Task of your own")
+        raise InputError(
+            f"--data is {task!r}; expected one of {names}, text:PATH, or FILE.py:NAME, a savi.Task of your own"
+        )
     found = vars(module(path)).get(name)
     if found is None:
         raise InputError(f"{path} defines no {name!r}; expected a savi.Task of that name")

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine.files import InputError, digest, replacing
+from ..engine import given
+from ..engine.files import InputError, digest, expect, replacing
 
 PARAMETERS = ("theta", "phi", "best_theta", "best_phi")
 OPTIMIZERS = ("theta_state", "phi_state")
@@ -83,6 +84,24 @@ def best(path):
         return tuple(arrays.get(f"best_{name}", arrays[name]) for name in ("theta", "phi"))
     except Exception as error:
         raise InputError(f"cannot start from {path}: not a whole savi checkpoint ({error})") from error
+
+
+def starts(start_from):
+    """(theta (P,), phi (Q,)) that training starts from, None for what is drawn. start_from: None, a checkpoint's path, or the two.
+
+    Raises InputError on a damaged file, and on what are no vectors of finite numbers.
+    """
+    if start_from is None:
+        return None, None
+    if isinstance(start_from, str | os.PathLike):
+        theta, phi = best(start_from)
+        return theta, phi if len(phi) else None
+    two = given.listed("start_from", start_from, "a checkpoint's path, or (theta, phi)")
+    expect("start_from", f"{len(two)} arrays", len(two) == 2, "(theta, phi)")
+    return tuple(
+        None if at is None else given.finite(f"start_from, its {name},", at, (np.size(at),))
+        for name, at in zip(("theta", "phi"), two)
+    )
 
 
 def _write(path, arrays):

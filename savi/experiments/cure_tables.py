@@ -6,7 +6,8 @@ last two what was measured at the best stage within the whole budget and within 
 
 import numpy as np
 
-from .trial_tables import difference, said
+from .tables import difference
+from .trial_tables import said
 
 STOPS = ("end", "quarter")
 

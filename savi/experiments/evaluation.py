@@ -193,6 +193,14 @@ def perplexity(nats, tokens):
     return float(np.exp(np.sum(nats) / np.sum(np.broadcast_to(tokens, np.shape(nats)))))
 
 
+def active_units(mu, threshold=0.01):
+    """How many latent dimensions have means mu (N, D) whose variance over the examples is above the threshold.
+
+    Burda, Grosse & Salakhutdinov 2016.
+    """
+    return int((np.var(mu, axis=0) > threshold).sum()) if len(mu) else 0
+
+
 def evaluate(model, method, theta, phi, x, rng, steps=None, samples=10, iw_samples=0, gap_examples=0, measures=()):
     """A summary of a method on x (N, M), as a dict of means over the examples, in nats.
 

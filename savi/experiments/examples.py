@@ -2,7 +2,7 @@
 
 import functools
 
-from ..data.dataset import as_dataset, binarize, unchanged
+from ..data.dataset import as_dataset, binarize, shuffled, unchanged
 from ..engine import given
 from ..engine.files import InputError, digest
 
@@ -19,6 +19,7 @@ class Examples:
     def __init__(self, model, data, binarized, dtype, valid_examples, monitor):
         data = as_dataset(data)
         self.dtype, self.prepare = given.precision("dtype", dtype), data.prepare
+        self.disturb, self._order = data.disturb, data.order
         self.train = given.array("the training data", data.train)
         if self.train.ndim < 2 or not len(self.train):
             raise InputError(f"the training data have shape {self.train.shape}; expected (N, M) with N >= 1")
@@ -39,6 +40,14 @@ class Examples:
             return binarize(x.astype(self.dtype), rng, "float32")
         return self.prepare(x, rng).astype(self.dtype)
 
+    def in_training(self, rows, rng):
+        """The training examples `rows` as one minibatch of them is seen, and no other."""
+        return self.disturb(self.prepared(self.train[rows], rng), rng).astype(self.dtype, copy=False)
+
+    def order(self, batch, rng):
+        """The order (N,) of an epoch's examples."""
+        return self._order(self.train, batch, rng)
+
     def describe(self):
         """{name: JSON value} of what a checkpoint must share with the run that goes on from it."""
         prepare = None if self.prepare is unchanged else repr(self.prepare)
@@ -48,6 +57,8 @@ class Examples:
             "prepare": prepare,
             "dtype": self.dtype.name,
         }
+        others = {"disturb": (self.disturb, unchanged), "order": (self._order, shuffled)}
+        described |= {name: repr(own) for name, (own, usual) in others.items() if own is not usual}
         return described | {"digest of the data": self._digest}
 
     @functools.cached_property

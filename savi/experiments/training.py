@@ -59,9 +59,9 @@ def fit(
     many of data.valid judge an epoch. monitor: {name: x}, more arrays whose -ELBO the history records; they choose nothing.
     judge_at: the epochs after which the run is judged, None for each; the end always is. phi_decay: weight decay of phi,
     decoupled from Adam as in AdamW (Loshchilov & Hutter 2019): each step also takes learning_rate * phi_decay * phi off phi.
-
-    start_from: a checkpoint (last.npz or best.npz) whose best parameters training starts from: theta, as the decoder takes it
-    (Decoder.adopt), and phi where both it and the method have one; what it has not is drawn as ever.
+    start_from: what training starts from instead of parameters drawn from the seed: a checkpoint (last.npz or best.npz), by its
+    best parameters, or (theta (P,), phi (Q,)), None for either that is drawn. The decoder says how theta is taken
+    (Decoder.adopt); an empty phi is none.
 
     out: a folder for last.npz, best.npz and settings.json, which is this call's alone as long as it lasts; resume: go on from
     its last.npz where there is one. progress: None shows a bar on a terminal, False never.
@@ -127,7 +127,7 @@ class _Run:
     """What stays fixed during one call of `fit`, and the steps that a State takes through it."""
 
     def __init__(self, model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay, start_from):
-        self.start = None if start_from is None else checkpoints.best(start_from)
+        self.start = checkpoints.starts(start_from)
         self.model, self.method, self.examples, self.seed, self.batch = model, method, examples, seed, batch
         self.optimizer, self.decay, self.clip = optimizer, decay, clip
         (self.warmup_epochs, self.beta_start), self.phi_decay = warmup, phi_decay
@@ -141,7 +141,7 @@ class _Run:
         described = self.model.describe() | self.examples.describe() | {
             "method": repr(self.method), "seed": self.seed, "batch": self.batch, "optimizer": repr(self.optimizer),
             "decay": self.decay, "warmup_epochs": self.warmup_epochs, "beta_start": self.beta_start, "clip": self.clip,
-            "phi_decay": self.phi_decay, "start_from": self.start and digest(*self.start),
+            "phi_decay": self.phi_decay, "start_from": [at is not None and digest(at) for at in self.start],
         }  # fmt: skip
         return {name: _without_addresses(value) for name, value in described.items()}
 
@@ -149,26 +149,20 @@ class _Run:
         """The state before any step."""
         theta = self.model.init(self._rng(INIT, 0), self.examples.dtype, self.examples.train)
         phi = self.method.init(self._rng(INIT, 1), self.examples.dtype)
-        if self.start is not None:
-            theta, phi = self._started(theta, phi)
-        return State(theta, phi, self.optimizer.init(theta), self.optimizer.init(phi), theta, phi)
-
-    def _started(self, theta, phi):
-        """theta and phi from the checkpoint that training starts from, in the precision of those that were drawn."""
-        there, phi_there = self.start
-        found = self.model.adopt(there.astype(theta.dtype), theta)
-        if len(phi_there) and len(phi):
-            expect(
-                "phi of the checkpoint to start from", f"of size {len(phi_there)}", len(phi_there) == len(phi), len(phi)
-            )
+        theta_there, phi_there = self.start
+        if theta_there is not None:
+            theta = self.model.adopt(theta_there.astype(theta.dtype), theta)
+        if phi_there is not None and len(phi):
+            size = f"of size {len(phi_there)}"
+            expect("phi to start from", size, len(phi_there) == len(phi), f"that of the method, {len(phi)}")
             phi = phi_there.astype(phi.dtype)
-        return found, phi
+        return State(theta, phi, self.optimizer.init(theta), self.optimizer.init(phi), theta, phi)
 
     def step(self, state, path):
         """One minibatch: the method's gradients, clipped means over the batch, one step of Adam each."""
         start = time.perf_counter(), time.process_time()
         rows = self._order(state.epoch)[state.step * self.batch : (state.step + 1) * self.batch]
-        x = self.examples.prepared(self.examples.train[rows], self._rng(PREPARE, state.epoch, state.step))
+        x = self.examples.in_training(rows, self._rng(PREPARE, state.epoch, state.step))
         rng = self._rng(NOISE, state.epoch, state.step)
         loss, d_theta, d_phi = self.method.gradient(self.model, state.theta, state.phi, x, rng, self._beta(state))
         if not (np.isfinite(loss).all() and np.isfinite(d_theta).all() and np.isfinite(d_phi).all()):
@@ -188,7 +182,7 @@ class _Run:
     def _order(self, epoch):
         """The order of this epoch's examples, (N,)."""
         if self._drawn != epoch:
-            self._drawn, self._permutation = epoch, self._rng(ORDER, epoch).permutation(len(self.examples.train))
+            self._drawn, self._permutation = epoch, self.examples.order(self.batch, self._rng(ORDER, epoch))
         return self._permutation
 
     def _moved(self, optimizer, optimizer_state, params, g, weight_decay=0.0):

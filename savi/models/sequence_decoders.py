@@ -11,8 +11,9 @@ import numpy as np
 
 from ..engine import given
 from ..engine.files import InputError
-from ..nets.lstm import LSTM, check_tokens
+from ..nets.lstm import LSTM
 from ..nets.mlp import MLP
+from ..nets.tokens import check_tokens
 from .base import Decoder
 from .discrete import Categorical
 from .z_at import PLACES
@@ -69,6 +70,11 @@ class LSTMDecoder(Decoder):
     def given(self, theta, x):
         return self.place(self, theta, x)
 
+    def tokens(self, x):
+        """(the words (T, B), what the LSTM reads before each of them (T, B)) of x (B, T)."""
+        words = np.asarray(x).T.astype(int)
+        return words, self.inputs(words)
+
     def inputs(self, tokens):
         """What the LSTM reads before each of tokens (T, B): the start token, then the token before; padding is any."""
         V = self.lstm.vocabulary
@@ -89,8 +95,7 @@ class LSTMDecoder(Decoder):
         return self.likelihood.without_latents, np.where(x >= 0, out[np.maximum(x, 0)], 0).sum(axis=1)
 
     def reference(self, theta, z, x):
-        tokens = np.asarray(x).T.astype(int)
-        inputs = self.inputs(tokens)
+        tokens, inputs = self.tokens(x)
         inputs = np.where(inputs < 0, self.lstm.vocabulary, inputs)
         outputs = self.place.reference(self, *self.split(theta), z, inputs)
         return sum(self.likelihood.reference(out, x_t, None) for out, x_t in zip(outputs, tokens))

@@ -45,9 +45,9 @@ class _Tokens(GivenX):
     def __init__(self, decoder, theta, x):
         lstm, self.join, net = decoder.split(theta)
         super().__init__(decoder, net, x)
-        tokens = x.T.astype(int)
+        tokens, inputs = decoder.tokens(x)
         self.length, self.x, self.batch = len(tokens), tokens[:, None], len(x)
-        self.lstm = decoder.lstm.over(lstm, decoder.inputs(tokens))
+        self.lstm = decoder.lstm.over(lstm, inputs)
 
     def _by_example(self, array):
         return array.reshape(self.length, len(array) // (self.length * self.batch), self.batch, array.shape[-1])
@@ -180,6 +180,10 @@ class AtInput(_Tokens):
         for h in decoder.lstm.reference(lstm, inputs, z if decoder.latent_dim else None, h_0):
             yield decoder.net.reference(net, h)
 
+    def _read(self, h):
+        """What the output MLP sees of the states, a linear map that is its own transpose: here all of them."""
+        return h
+
     def reserve(self, held):
         super().reserve(held)
         self.lstm.records.reserve(held)
@@ -188,21 +192,21 @@ class AtInput(_Tokens):
         h_0 = z @ self.join[:-1] + self.join[-1]
         states = self.lstm.forward(z if z.shape[-1] else None, h_0)
         record = self._new_record(self.length * len(z) * self.batch, states.h)
-        record.x[...] = states.h.reshape(record.x.shape)
+        record.x[...] = self._read(states.h).reshape(record.x.shape)
         self.net.forward(self.layers, record)
         record.states, record.z = states, z
         return record
 
     def backward(self, record):
         """z acts twice: at every step, and through h_0."""
-        d_h = super().backward(record)
+        d_h = self._read(super().backward(record))
         d_z, record.d_h_0 = self.lstm.backward(record.states, d_h)
         return d_z + record.d_h_0 @ self.join[:-1].T
 
     def tangent(self, record, z_dot):
         states_dot = self.lstm.tangent(record.states, z_dot, z_dot @ self.join[:-1])
-        d_h_dot, dot = super().tangent(record, states_dot.h)
-        d_z_dot, dot.d_h_0 = self.lstm.tangent_backward(record.states, states_dot, d_h_dot)
+        d_h_dot, dot = super().tangent(record, self._read(states_dot.h))
+        d_z_dot, dot.d_h_0 = self.lstm.tangent_backward(record.states, states_dot, self._read(d_h_dot))
         dot.states, dot.z = states_dot, z_dot
         return d_z_dot + dot.d_h_0 @ self.join[:-1].T, dot
 

@@ -1,7 +1,7 @@
 """Networks in closed form: forward, backward, tangent, and the parameter gradient of many passes in one product.
 
 Read in this order: base (what a net is), activations, mlp, highway (the trunk of iterative inference), trunks (asked step by
-step), cells (with a state), lstm with lstm_cell (over tokens, and its tangents), encoders and level_encoders (from x to lam,
-where that is more than one net), dropout (an encoder that overfits less); of images: convolution, resnet (an encoder), gated,
+step), cells (with a state), lstm with lstm_cell (over tokens, and its tangents), tokens (what they carry), encoders and
+level_encoders (more than one net), dropout (an encoder that overfits less); of images: convolution, resnet (an encoder), gated,
 pixelcnn, pixelcnn_passes, pixelcnn_sampling (a decoder).
 """

@@ -5,22 +5,26 @@ import numpy as np
 from ..engine import given
 from ..engine.files import InputError
 from .base import Encoder
-from .lstm import LSTM, check_tokens
+from .lstm import LSTM
 from .mlp import MLP
+from .tokens import read
 
 
 class LSTMEncoder(Encoder):
-    """lam (B, n) = [h, 1] [W; b], h the LSTM's state after the last token of x (B, T).
+    """lam (B, n) = [h, 1] [W; b], h the LSTM's state after the last token of x (B, T), or the mean of its states.
 
-    phi: the LSTM's parameters, then [W; b] (H + 1, outputs).
+    phi: the LSTM's parameters, then [W; b] (H + 1, outputs). state: "last" or "mean". It reads x as tokens.py has it, words that
+    are hidden from the decoder among the others.
     """
 
-    def __init__(self, vocabulary, embedding, hidden, outputs):
+    def __init__(self, vocabulary, embedding, hidden, outputs, state="last"):
+        self.state = given.one_of("state", state, ("last", "mean"))
         self.lstm, self.net = LSTM(vocabulary, embedding, hidden), MLP([hidden, outputs], "identity")
         self.size, self.outputs = self.lstm.size + self.net.size, self.net.outputs
 
     def __repr__(self):
-        return f"LSTMEncoder({self.lstm.vocabulary}, {self.lstm.embedding}, {self.lstm.hidden}, {self.outputs})"
+        sizes = f"{self.lstm.vocabulary}, {self.lstm.embedding}, {self.lstm.hidden}, {self.outputs}"
+        return f"LSTMEncoder({sizes}" + (")" if self.state == "last" else f", {self.state!r})")
 
     def init(self, rng, dtype=np.float64):
         """phi (Q,)."""
@@ -28,22 +32,26 @@ class LSTMEncoder(Encoder):
 
     def evaluate(self, phi, x):
         """The record of one pass over x; its output is record.output (B, outputs). Raises InputError unless x are tokens."""
-        check_tokens(x, self.lstm.vocabulary)
-        tokens = x.T.astype(int)
+        tokens = read(x, self.lstm.vocabulary).words
         over = self.lstm.over(phi[: self.lstm.size], tokens)
-        states = over.forward()
-        last = (tokens >= 0).sum(axis=0) - 1, np.arange(len(x))
-        record = self.net.evaluate(phi[self.lstm.size :], states.h[:, 0][last])
-        record.over, record.states, record.last = over, states, last
+        states, weights = over.forward(), self._weights(tokens, phi.dtype)
+        record = self.net.evaluate(phi[self.lstm.size :], np.einsum("tb,tbh->bh", weights, states.h[:, 0]))
+        record.over, record.states, record.weights = over, states, weights
         return record
+
+    def _weights(self, tokens, dtype):
+        """What each state counts (T, B): 1 for the last one, or 1 / length."""
+        lengths = (tokens >= 0).sum(axis=0)
+        if self.state == "mean":
+            return ((tokens >= 0) / lengths).astype(dtype)
+        return (np.arange(len(tokens))[:, None] == lengths - 1).astype(dtype)
 
     def gradient(self, phi, record, d_output):
         """d phi (Q,) from d output (B, outputs)."""
         net = phi[self.lstm.size :]
         d_net = self.net.gradient(net, record, d_output)
-        d_h = np.zeros_like(record.states.h)
-        d_h[:, 0][record.last] = d_output @ self.net.layers(net)[0][:-1].T
-        record.over.backward(record.states, d_h)
+        d_h = record.weights[:, :, None] * (d_output @ self.net.layers(net)[0][:-1].T)
+        record.over.backward(record.states, d_h[:, None].astype(record.states.h.dtype, copy=False))
         return np.concatenate([record.over.param_sum().add(record.states).value(), d_net])
 
 

@@ -26,7 +26,6 @@ import numpy as np
 
 from ..engine import given
 from ..engine.blas import matmul
-from ..engine.files import InputError
 from ..engine.memory import empty
 from ..engine.records import ParamSum, Records
 from .activations import sigmoid
@@ -67,14 +66,16 @@ class LSTM:
         """The LSTM at fixed parameters on fixed tokens (T, B): an OverTokens."""
         return OverTokens(self, params, tokens)
 
-    def reference(self, params, tokens, extra=None, h=None):
-        """The states h_1, h_2, ... (a list of (..., B, H)) over tokens (T, B) in autograd.numpy; extra (S, B, X), h_0 (S, B, H)."""
+    def reference(self, params, tokens, extra=None, start=None):
+        """The states h_1, h_2, ... (a list of (..., B, H)) over tokens (T, B) in autograd.numpy; extra and start as `forward`."""
         import autograd.numpy as anp
 
         E, H = self.embedding, self.hidden
         embeddings = anp.reshape(params[: self.words], (-1, E))
         W = anp.reshape(params[self.words :], (-1, 4 * H))
-        c, states = 0.0, []
+        h, c, states = None, 0.0, []
+        if start is not None:
+            h, c = start[..., :H], start[..., H:] if start.shape[-1] > H else 0.0
         for t in range(len(tokens)):
             a = anp.dot(embeddings[tokens[t]], W[:E]) + W[-1]
             if extra is not None:
@@ -89,7 +90,10 @@ class LSTM:
 
 
 class OverTokens:
-    """h_1 .. h_T as a function of the extra inputs and of h_0: what depends on the tokens alone is done once, here."""
+    """h_1 .. h_T as a function of the extra inputs and of the start: what depends on the tokens alone is done once, here.
+
+    The start is h_0 (S, B, H), or [h_0, c_0] (S, B, 2H); what is left out is zero.
+    """
 
     def __init__(self, lstm, params, tokens):
         self.lstm, self.dtype, self.records = lstm, params.dtype, Records(lstm.cell.shapes)
@@ -101,9 +105,9 @@ class OverTokens:
         self.words = embeddings[self.tokens].reshape(T, 1, B, E)
         self.a_words = (self.words.reshape(T * B, E) @ self.W_words + W[-1]).reshape(T, 1, B, -1)
 
-    def forward(self, extra=None, h_0=None):
-        """A record whose h is (T, S, B, H); extra (S, B, X), h_0 (S, B, H), zero when None; c_0 = 0."""
-        given = [a for a in (extra, h_0) if a is not None]
+    def forward(self, extra=None, start=None):
+        """A record whose h is (T, S, B, H); extra (S, B, X) and start, zero when None."""
+        given = [a for a in (extra, start) if a is not None]
         S, dtype = len(given[0]) if given else 1, np.result_type(self.dtype, *given)
         (T, B), E, X, H = self.tokens.shape, self.lstm.embedding, self.lstm.extra, self.lstm.hidden
         record = self.records.next(T * S * B, dtype)
@@ -115,11 +119,10 @@ class OverTokens:
             a += extra @ self.W_extra
             u[..., E : E + X] = extra
         record.h, record.c, record.tanh_c = (np.zeros((n, S * B, H), dtype) for n in (T + 1, T + 1, T))
-        if h_0 is not None:
-            record.h[0] = h_0.reshape(S * B, H)
+        record.with_c = _begin(start, record.h, record.c)
         h, c, room = record.h, record.c, np.empty((S * B, 4 * H), dtype)
         for t, a_t in enumerate(a.reshape(T, S * B, 4 * H)):
-            if t or h_0 is not None:
+            if t or start is not None:
                 a_t += matmul(h[t], self.W_h, out=room)
             a_t[:, : 3 * H] = sigmoid(a_t[:, : 3 * H])
             np.tanh(a_t[:, 3 * H :], out=a_t[:, 3 * H :])
@@ -133,8 +136,8 @@ class OverTokens:
         return record
 
     def backward(self, record, d_h):
-        """(d extra (S, B, X), d h_0 (S, B, H)) from d h (T, S, B, H); completes the record's deltas, and
-        keeps d_h and d_c of each step (T, S * B, H) for the tangent."""
+        """(d extra (S, B, X), d start, of h_0 alone where c_0 was left out) from d h (T, S, B, H); completes the record's
+        deltas, and keeps d_h and d_c of each step (T, S * B, H) for the tangent."""
         T, S, B, H = record.h.shape
         deltas, gates = record.deltas[0].reshape(T, S * B, -1), record.gates.reshape(T, S * B, -1)
         d_h, W_back = d_h.reshape(T, S * B, H), self.W_h.T
@@ -152,10 +155,10 @@ class OverTokens:
             d_c *= f
             back = matmul(deltas[t], W_back, out=back)
         d_extra = deltas.sum(axis=0) @ self.W_extra.T
-        return d_extra.reshape(S, B, -1), back.reshape(S, B, H)
+        return d_extra.reshape(S, B, -1), _ended(record, back, d_c)
 
-    def tangent(self, record, extra_dot=None, h_0_dot=None):
-        """A record for R{.} whose h is h_dot (T, S, B, H); extra_dot (S, B, X), h_0_dot (S, B, H), as `forward` was given."""
+    def tangent(self, record, extra_dot=None, start_dot=None):
+        """A record for R{.} whose h is h_dot (T, S, B, H); extra_dot and start_dot as `forward` was given the two."""
         (T, S, B, H), E, X = record.h.shape, self.lstm.embedding, self.lstm.extra
         dot = record.block.tangent_record(record.slot)
         dtype = dot.output.dtype
@@ -166,8 +169,7 @@ class OverTokens:
             extra = (extra_dot @ self.W_extra).reshape(S * B, 4 * H)
             u_dot[..., E : E + X] = extra_dot
         h_dot, c_dot = (np.zeros((T + 1, S * B, H), dtype) for _ in range(2))
-        if h_0_dot is not None:
-            h_dot[0] = h_0_dot.reshape(S * B, H)
+        _begin(start_dot, h_dot, c_dot)
         dot.p, dot.q = slopes(record)
         for t, (f, p, q) in enumerate(zip(forget_gate(record), dot.p, dot.q)):
             matmul(h_dot[t], self.W_h, out=a_dot[t])
@@ -180,7 +182,7 @@ class OverTokens:
         return dot
 
     def tangent_backward(self, record, dot, d_h_dot):
-        """R{backward}: (R{d extra} (S, B, X), R{d h_0} (S, B, H)) from R{d h} (T, S, B, H); completes dot's deltas."""
+        """R{backward}: (R{d extra} (S, B, X), R{d start}) from R{d h} (T, S, B, H); completes dot's deltas."""
         T, S, B, H = record.h.shape
         deltas_dot, W_back = dot.deltas[0].reshape(T, S * B, -1), self.W_h.T
         p_dot, q_dot, f_dot = bends(record, dot)
@@ -196,11 +198,29 @@ class OverTokens:
             d_c_dot += f_dot[t]
             back = matmul(deltas_dot[t], W_back, out=back)
         d_extra_dot = deltas_dot.sum(axis=0) @ self.W_extra.T
-        return d_extra_dot.reshape(S, B, -1), back.reshape(S, B, H)
+        return d_extra_dot.reshape(S, B, -1), _ended(record, back, d_c_dot)
 
     def param_sum(self, dtype=None):
         """A sum of parameter gradients (size,): add, add_tangent and value, as engine.records.ParamSum."""
         return _LSTMSum(self, self.dtype if dtype is None else dtype)
+
+
+def _begin(start, h, c):
+    """Write a start (S, B, H) or (S, B, 2H) to h[0] and c[0]; whether it has a c_0."""
+    if start is None:
+        return False
+    H = h.shape[-1]
+    start = start.reshape(-1, start.shape[-1])
+    h[0] = start[:, :H]
+    if start.shape[-1] > H:
+        c[0] = start[:, H:]
+    return start.shape[-1] > H
+
+
+def _ended(record, d_h, d_c):
+    """The gradients of h_0 and c_0 (S * B, H) as the start was, (S, B, H) or (S, B, 2H)."""
+    d_start = np.concatenate([d_h, d_c], axis=1) if record.with_c else d_h
+    return d_start.reshape(*record.h.shape[1:3], -1)
 
 
 class _LSTMSum:
@@ -236,16 +256,3 @@ class _LSTMSum:
             seen, first = np.unique(tokens[order], return_index=True)  # equal tokens lie together: a sum for each
             words[seen] = np.add.reduceat(self.by_place.reshape(len(tokens), -1)[order], first) @ W_words.T
         return np.concatenate([words.ravel(), cell])
-
-
-def check_tokens(x, vocabulary):
-    """Raises InputError unless x (B, T) are tokens below the vocabulary's size, negative ones only behind them."""
-    if x.ndim != 2 or not x.size:
-        raise InputError(f"x has shape {x.shape}; token sequences need (B, T), both >= 1")
-    if not np.all(x == np.floor(x)) or x.max() >= vocabulary:
-        raise InputError(
-            f"x has values from {x.min():g} to {x.max():g}; expected tokens, whole numbers below {vocabulary}"
-        )
-    padding = x < 0
-    if padding[:, 0].any() or np.any(padding[:, :-1] & ~padding[:, 1:]):
-        raise InputError("x has padding (negative tokens) before a token; expected it only behind a sequence's end")

@@ -840,7 +840,7 @@ def test_the_table_of_sources_is_well_formed():
 def test_describe_says_what_there_is_and_where(tmp_path):
     put(tmp_path / "mine", {TEST + ".gz": b"present"})
     table = data.describe(tmp_path / "mine")
-    assert [row[0] for row in table] == ["glyphs", "mnist", "omniglot"]
+    assert [row[0] for row in table] == ["glyphs", "mnist", "omniglot", "docs", "ptb"]
     assert all(len(row) == 4 and all(isinstance(cell, str) and cell for cell in row) for row in table)
     assert str(tmp_path / "cache") in table[0][3]
     assert table[1][3] == str(tmp_path / "mine" / (TEST + ".gz"))

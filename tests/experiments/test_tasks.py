@@ -235,7 +235,7 @@ def test_a_file_that_cannot_be_used_gets_one_sentence_and_exit_code_2(tmp_path, 
 
 @pytest.mark.parametrize("name", ["mine", "mine.py", "mine.txt:task", ":task", ""])
 def test_what_is_neither_a_name_nor_a_file_names_what_there_is(name):
-    with pytest.raises(savi.InputError, match=r"--data is .*glyphs, mnist, omniglot, synthetic, .*or FILE\.py:NAME"):
+    with pytest.raises(savi.InputError, match=r"--data is .*glyphs, mnist, omniglot, .*text:PATH, or FILE\.py:NAME"):
         find(name)
 
 
@@ -442,7 +442,7 @@ def test_an_unknown_setting_is_refused(tmp_path):
 
 
 def test_the_known_tasks_are_found_by_name_and_a_task_is_itself():
-    assert {"glyphs", "mnist", "omniglot", "synthetic", "glyphs14", "omniglot14"} <= set(TASKS)
+    assert {"glyphs", "mnist", "omniglot", "synthetic", "docs", "ptb", "counts", "glyphs14"} <= set(TASKS)
     assert all(find(name) is task and task.name == name for name, task in TASKS.items())
     assert find(COUNTS) is COUNTS
 

@@ -32,8 +32,9 @@ from savi import (
 )
 from savi.models import z_at as sequences
 from savi.nets import lstm, lstm_cell
-from savi.nets.lstm import LSTM, check_tokens
+from savi.nets.lstm import LSTM
 from savi.nets.mlp import MLP
+from savi.nets.tokens import check_tokens
 from savi.testing import assert_close, seeds
 
 KINDS = [("output", ()), ("output", (3,)), ("output", (3, 4)), ("input", ()), ("input", (3,))]
@@ -550,7 +551,7 @@ LINES = {
     "p_o a_dot_o is dropped": (OVER, "tangent", "by_o + q", "q"),
     "q c_dot x 1.001": (OVER, "tangent", "by_o + q", "by_o + 1.001 * q"),
     "extra_dot is dropped": (OVER, "tangent", "a_dot[t] += extra", "pass"),
-    "h_0_dot is dropped": (OVER, "tangent", "h_dot[0] = ", "h_dot[0] = 0 * "),
+    "h_0_dot is dropped": (OVER, "tangent", "_begin(start_dot,", "_begin(0 * start_dot,"),
     "extra_dot in u_dot is dropped": (OVER, "tangent", "E + X] = extra_dot", "E + X] = 0"),
     "h_dot in u_dot x 1.001": (OVER, "tangent", "= h_dot[:-1]", "= 1.001 * h_dot[:-1]"),
     "d_h_dot of the next step is dropped": (OVER, "tangent_backward", "d_h_dot[t] + back", "d_h_dot[t]"),
