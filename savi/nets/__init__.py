@@ -1,7 +1,6 @@
 """Networks in closed form: forward, backward, tangent, and the parameter gradient of many passes in one product.
 
 Read in this order: base (what a net is), activations, mlp, highway (the trunk of iterative inference), trunks (asked step by
-step), cells (with a state), lstm with lstm_cell (over tokens, and its tangents), tokens (what they carry), encoders and
-level_encoders (more than one net), dropout (an encoder that overfits less); of images: convolution, resnet (an encoder), gated,
-pixelcnn, pixelcnn_passes, pixelcnn_sampling (a decoder).
+step), cells (with a state), lstm with lstm_cell and tokens (over words), encoders and level_encoders (more than one net), dropout;
+of images: convolution, resnet (an encoder), gated, pixelcnn with pixelcnn_passes and pixelcnn_sampling (a decoder).
 """
