@@ -143,6 +143,21 @@ def test_a_trial_is_worth_its_best_stage_on_validation_examples(few, known_point
     )
 
 
+@pytest.mark.parametrize(
+    "losses, end, quarter, converged", [((5, 4, 3), 2, 0, False), ((5, 3, 4), 1, 0, True), ((1, 3, 4), 0, 0, True)]
+)
+def test_a_run_whose_last_stage_is_its_best_has_not_converged(
+    few, known_point, monkeypatch, losses, end, quarter, converged
+):
+    history = [
+        {"epoch": i, "cpu": few.seconds * s, "sa-vae": loss} for i, (s, loss) in enumerate(zip((0.26, 0.5, 1), losses))
+    ]
+    monkeypatch.setattr(cure_runs, "trained", lambda *arguments: cure_runs.Run(None, known_point, history, []))
+    monkeypatch.setattr(cure_runs, "_measured", lambda problem, run, reading, stage, chosen=None: stage)
+    found = cure_runs.trial(few, "sa-vae", "linear", 0)["readings"]["sa-vae"]
+    assert found == {"converged": converged, "end": end, "quarter": quarter}
+
+
 def test_what_is_done_is_not_done_again(few, known_point, monkeypatch):
     first = cure_runs.trial(few, "sa-vae", "linear", 0)
     monkeypatch.setattr(cure_runs, "fit_stopped", None)
