@@ -228,6 +228,12 @@ def test_differences_are_paired_over_the_seeds_that_both_have():
     assert found == pytest.approx((d.mean(), d.std(ddof=1) / np.sqrt(2), 2, 2))
 
 
+def test_encoders_are_compared_alike_too():
+    mlp, linear = cure_tables.alike(ROWS, "glyphs", 100, "sa-vae", ("vae",))
+    assert "mlp: minus vae -10.00 ± 0.00 (lower in 3 of 3): better" in mlp
+    assert "linear: minus vae -6.50 ± 0.50 (lower in 2 of 2): better" in linear
+
+
 def test_the_spread_over_encoders_is_that_of_their_means():
     assert cure_tables.over_encoders(ROWS, "glyphs", 100, "sa-vae") == (8, 11)
     assert cure_tables.over_encoders(ROWS, "glyphs", 100, "vae") == (14, 21)
