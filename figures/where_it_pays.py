@@ -1,17 +1,19 @@
-"""Where semi-amortization pays: few training images, two encoders, equal processor seconds.
+"""Where semi-amortization pays: against the number of training examples, with encoders that overfit less.
 
-    python figures/where_it_pays.py           300 and 1000 glyphs, five seeds (about twenty minutes on two cores)
-    python figures/where_it_pays.py --full    100 to all of them, ten times the seconds
+    python figures/where_it_pays.py           glyphs (half an hour on one idle core)
+    python figures/where_it_pays.py --full    more of them, MNIST, and sequences from oracles that are known; not measured yet
     python figures/where_it_pays.py --draw    draws the picture again from the JSON
 
-SA-VAE stands against its two strongest simple opponents: the VAE that is refined by SVI at test time alone, and VAE+SVI,
-which trains at the refined lam and differentiates no step. Each has a deep and a linear encoder, and the same processor
-seconds of its own training steps; the parameters are those of the best judged epoch by 500 validation images. The inner
-step size is chosen for each method, encoder and size by the validation -ELBO of a run of half the seconds with a seed of
-its own, from GRID; a choice at its edge widens it. Momentum (0.5), clip (5), the decoder and its learning rate are not
-tuned. What was done lies in runs/where_it_pays, and a second call goes on from there.
+SA-VAE stands against a VAE, the VAE that SVI refines at test time alone (the same training run), and VAE+SVI, which trains at
+the refined lam and differentiates no step; each with a deep encoder and the usual cures of one that overfits. Each run has
+the same processor seconds of its own training steps, and is judged on 200 validation examples at ten stages: its best stage
+counts, within the whole budget and within a quarter of it, from the same run. Learning rate and inner step are chosen for each
+method on validation examples of runs with a seed of their own; SVI's step at test time for each run. Ten inner steps,
+momentum, clip and the decoder 16-64-64-784 are not tuned. Where the loss comes from is split over time for one size. What was
+done lies in runs/where_it_pays, and a second call goes on from there.
 """
 
+import functools
 import pathlib
 import sys
 
@@ -19,151 +21,250 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import savi
-from savi import plots
-from savi.experiments.figures import script
-from savi.experiments.parallel import cores, run_all
+from savi.engine import threads
+from savi.experiments import cure_tables as tables
+from savi.experiments import plots
+from savi.experiments.cure_runs import settled, trial
+from savi.experiments.cures import SETTLED, Setup
+from savi.experiments.figures import Claim, script
+from savi.experiments.gaps_over_time import split
 from savi.experiments.tables import CERTAIN, verdict
 
-SECONDS = {
-    False: {300: 20, 1000: 30},
-    True: {100: 200, 300: 200, 1000: 300, 3000: 600, 19217: 900},
-}  # by training images
-METHODS, ENCODERS = ("vae-then-svi", "vae+svi", "sa-vae"), ("mlp", "linear")
-GRID, WIDEN, TUNING_SEED, SEEDS = (0.02, 0.05, 0.1), 2.0, 100, (0, 1, 2, 3, 4)
-RUNS = pathlib.Path("runs") / "where_it_pays"
+RUNS = str(pathlib.Path("runs") / "where_it_pays")
+SIZES = {  # data: {training examples, None for all: processor seconds of a run}
+    False: {"glyphs": {300: 5, 1000: 12, None: 8}},
+    True: {
+        "glyphs": {100: 20, 300: 30, 1000: 60, 3000: 60, None: 120},
+        "mnist": {100: 20, 300: 30, 1000: 60, 3000: 60, 8000: 60},
+        "sequences": {100: 60, 300: 60, 1000: 60},
+    },
+}
+REFERENCE = {False: 12, True: 60}  # seconds of the runs on 1000 examples in which learning rates are chosen
+CURES = {"glyphs": ("mlp", "linear"), "mnist": ("mlp", "linear"), "sequences": ("lstm", "small", "decay")}
+MORE_CURES = ("dropout", "noise", "small", "decay")  # of images
+MORE = {
+    False: {},
+    True: {(d, n): MORE_CURES for d in ("glyphs", "mnist") for n in (100, 300, 1000)},
+}
+TRAINED, SEEDS = ("vae", "vae+svi", "sa-vae"), (0, 1, 2, 3, 4)
+ITERATIVE = {("glyphs", 300): ("iterative", "error+data"), ("glyphs", 1000): ("iterative", "error+data")}  # of --full
+METHODS, OPPONENTS = ("vae", "vae-then-svi", "vae+svi", "sa-vae"), ("vae", "vae-then-svi", "vae+svi")
+SPLIT = ("glyphs", 1000, 0)  # data, training examples, seed of what is split over time
+SPLITS = (("vae", "mlp"), ("vae+svi", "mlp"), ("sa-vae", "mlp"), ("vae", "linear"))
+TITLES = {"glyphs": "glyphs", "mnist": "MNIST (10k file)", "sequences": "sequences, oracle known"}
+
+
+def setup(data, n, full):
+    """The Setup of a data set and number of training examples."""
+    return Setup(data, n, SIZES[full][data][n], RUNS, settled_at=(1000, REFERENCE[full]))
+
+
+def plan(full):
+    """[(setup, method, cure, seed), ...], the trials, in the order in which they are done."""
+    cells = []
+    for data, sizes in SIZES[full].items():
+        for n in sizes:
+            at = setup(data, n, full)
+            cells += [(at, m, c) for c in (*CURES[data], *MORE[full].get((data, n), ())) for m in TRAINED]
+            cells += [(at, m, "mlp") for m in ITERATIVE.get((data, n), ()) if full]
+    return [(*cell, seed) for cell in cells for seed in SEEDS]
+
+
+def splits(full):
+    """[(setup, method, cure, seed), ...] of what is split over time."""
+    data, n, seed = SPLIT
+    return [(setup(data, n, full), method, cure, seed) for method, cure in SPLITS]
 
 
 def compute(full):
-    sizes = SECONDS[full]
-    items = [(n, seconds, e, m) for n, seconds in sizes.items() for e in ENCODERS for m in METHODS]
-    return {"seconds": sizes, "seeds": SEEDS, "cells": list(run_all(cell, items, cores()))}
+    trials = plan(full)
+    print(f"{len(trials)} runs, {sum(at.seconds for at, *_ in trials)} processor seconds of training", flush=True)
+    with threads.using(1):
+        rows, points, seconds = [], {}, {}
+        for at, method, cure, seed in trials:
+            found = trial(at, method, cure, seed)
+            rows += tables.flat(at.data, examples(at), found)
+            points[f"{at.data} {examples(at)} {method} {cure}"] = found["point"]
+            seconds[f"{at.data} {examples(at)}"] = at.seconds
+        searched = dict.fromkeys((at, m, c) for at, m, c, _ in trials if c in SETTLED)
+        curves = {f"{at.data} {examples(at)} {m} {c}": settled(at, m, c)["curve"] for at, m, c in searched}
+        parts = [split(*item) for item in splits(full)]
+    return rounded({"seconds": seconds, "rows": rows, "points": points, "searches": curves, "splits": parts})
 
 
-def cell(n, seconds, encoder, method):
-    """Everything about one method and encoder on n images, in one process with one thread."""
-    step, curve = tuned(method, encoder, n, seconds)
-    found = compared(method, encoder, n, seconds, step, SEEDS)
-    keys = ("seed", "neg_elbo", "nll_iw", "kl", "epochs", "cpu")
-    return {
-        "n": n, "encoder": encoder, "method": method, "step_size": step, "tuning": curve, "baseline": found["baseline"],
-        "rows": [{key: row[key] for key in keys} for row in found["rows"]],
-        "valid": [min(row["valid_neg_elbo"] for row in c["history"]) for c in found["curves"]],
-    }  # fmt: skip
+@functools.cache
+def examples(at):
+    """How many training examples a setup has."""
+    return len(at.problem(0).dataset.train)
 
 
-def compared(method, encoder, n, seconds, step, seeds):
-    """The results of one method and encoder on n images."""
-    name = f"{method}:{encoder}"
-    out = RUNS / f"{n}-{name.replace(':', '-')}-{step:g}-{seconds:g}s-{len(seeds)}"
-    return savi.compare(
-        "glyphs", str(out), resume=True, progress=False, methods=[name], seeds=list(seeds), train_examples=n,
-        budget=("seconds", seconds), step_size=step, iw_samples=500, gap_examples=1, say=lambda text: None, jobs=1,
-    )  # fmt: skip
+def rounded(value):
+    """A JSON value whose numbers have five digits."""
+    if isinstance(value, dict):
+        return {key: rounded(v) for key, v in value.items()}
+    if isinstance(value, list):
+        return [rounded(v) for v in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def tuned(method, encoder, n, seconds):
-    """(the step size with the lowest validation -ELBO, [[step size, that], ...])."""
-
-    def loss(step):
-        curve = compared(method, encoder, n, seconds / 2, step, (TUNING_SEED,))["curves"][0]
-        return min(row["valid_neg_elbo"] for row in curve["history"])
-
-    curve = {step: loss(step) for step in GRID}
-    while (best := min(curve, key=curve.get)) in (min(curve), max(curve)):
-        wider = best / WIDEN if best == min(curve) else best * WIDEN
-        curve[wider] = loss(wider)
-    return best, sorted(curve.items())
+def sizes_of(results, data):
+    """Numbers of training examples of a data set, ascending."""
+    return sorted({row["n"] for row in results["rows"] if row["data"] == data})
 
 
-def values(results, n, encoder, method, key="neg_elbo"):
-    (cell,) = (c for c in results["cells"] if (c["n"], c["encoder"], c["method"]) == (n, encoder, method))
-    return np.array([row[key] for row in cell["rows"]])
-
-
-def sizes(results):
-    return sorted({cell["n"] for cell in results["cells"]})
-
-
-def best_encoder(results, n, method):
-    """The encoder that the validation images prefer."""
-    cells = [c for c in results["cells"] if (c["n"], c["method"]) == (n, method)]
-    return min(cells, key=lambda cell: np.mean(cell["valid"]))["encoder"]
-
-
-def difference(results, n, method, encoders, key="neg_elbo"):
-    """SA-VAE minus `method`, paired by seed: (mean, standard error, n, in how many of n it is below zero)."""
-    d = values(results, n, encoders[0], "sa-vae", key) - values(results, n, encoders[1], method, key)
-    return d.mean(), d.std(ddof=1) / np.sqrt(len(d)), len(d), int((d < 0).sum())
+def datasets(results):
+    """The data sets, in the order of the rows."""
+    return list(dict.fromkeys(row["data"] for row in results["rows"]))
 
 
 def report(results):
-    """A line for each number of images, encoder and method, and SA-VAE's differences to the others."""
-    lines = []
-    for n in sizes(results):
-        lines.append(
-            f"{n} training images, {results['seconds'][str(n)]} processor seconds, {len(results['seeds'])} seeds"
-        )
-        for encoder in ENCODERS:
-            for method in METHODS:
-                loss, nll = (values(results, n, encoder, method, key) for key in ("neg_elbo", "nll_iw"))
-                epochs = values(results, n, encoder, method, "epochs").mean()
-                lines.append(
-                    f"  {encoder:7} {method:13} -ELBO {loss.mean():7.2f} ± {loss.std(ddof=1):4.2f}   "
-                    f"IW NLL {nll.mean():7.2f} ± {nll.std(ddof=1):4.2f}   {epochs:5.0f} epochs"
-                )
-            for method in METHODS[:2]:
-                lines.append(
-                    _said(f"  {encoder:7} sa-vae minus {method}", difference(results, n, method, (encoder, encoder)))
-                )
-        for method in METHODS[:2]:
-            encoders = best_encoder(results, n, "sa-vae"), best_encoder(results, n, method)
-            label = f"  each with its best encoder: sa-vae ({encoders[0]}) minus {method} ({encoders[1]})"
-            lines.append(_said(label, difference(results, n, method, encoders)))
-    return "\n".join(lines)
+    """For each data set and size: every method with every encoder, and SA-VAE's differences to the others."""
+    rows, lines = results["rows"], []
+    for data in datasets(results):
+        for n in sizes_of(results, data):
+            methods = list(dict.fromkeys(row["method"] for row in tables.of(rows, data, n)))
+            seconds = results["seconds"][f"{data} {n}"]
+            lines.append(
+                f"{TITLES[data]}: {n} training examples, {seconds} processor seconds, a quarter of them {seconds / 4:g}"
+            )
+            lines += tables.table(rows, data, n, methods)
+            others = [name for name in methods if name != "sa-vae"]
+            lines += tables.differences(rows, data, n, "sa-vae", others)
+            lines.append(tables.against_best(rows, data, n, "sa-vae", others))
+            lines += tables.alike(rows, data, n, "sa-vae", OPPONENTS[1:])
+            if len(tables.cures(rows, data, n, "sa-vae")) > 1:
+                lines.append(tables.robustness(rows, data, n, METHODS))
+    return "\n".join(lines + split_lines(results))
 
 
-def _said(label, found):
-    mean, error, n, below = found
-    return f"{label}: {mean:+.2f} ± {error:.2f} (standard error; lower in {below} of {n}): {verdict(mean, error)}"
+def split_lines(results):
+    """Where the loss comes from at the last stage: on training and on test images."""
+    lines = [
+        "where the loss comes from after all seconds, glyphs, 1000 training images, one seed: -log p(x) + approximation gap +",
+        "gap of the encoder's guess (left by 10 SVI steps)",
+    ]
+    for one in results["splits"]:
+        for part in ("train", "test"):
+            p = one["stages"][-1][part]
+            lines.append(
+                f"  {one['method']:8} {one['cure']:7} {part:5} {p['nll']:7.2f} + {p['best'] - p['nll']:5.2f} + "
+                f"{p['guess'] - p['best']:6.2f} ({p['refined'] - p['best']:5.2f})"
+            )
+    return lines
+
+
+def claims(results):
+    """What [SA] claims of learning through the steps, where few examples are trained on."""
+    found = []
+    for data in datasets(results):
+        for other, name in (("vae-then-svi", "a VAE that SVI refines at test time alone"), ("vae+svi", "VAE+SVI")):
+            cells, said = {"end": [], "quarter": []}, []
+            for n in sizes_of(results, data):
+                for stop, cell in cells.items():
+                    one, two = (tables.with_best(results["rows"], data, n, m, stop) for m in ("sa-vae", other))
+                    d = tables.paired(results["rows"], data, n, one, two, stop=stop)
+                    cell.append(f"{n} examples {d[0]:+.2f} ± {d[1]:.2f} ({d[3]} of {d[2]} lower)")
+                    said += [verdict(*d[:2])] * (stop == "end")
+            text = f"SA-VAE minus {other}, each with its best encoder: {'; '.join(cells['end'])}; at a quarter of the seconds: "
+            scale = f"{TITLES[data]}; {len(SEEDS)} seeds; encoder, learning rate and inner steps chosen on validation examples"
+            found.append(Claim(
+                "[SA] 3, few examples", f"learning through the steps: SA-VAE is below {name}", scale, "",
+                text + "; ".join(cells["quarter"]), summed_up(said),
+            ))  # fmt: skip
+    return found
+
+
+def summed_up(verdicts):
+    """One of figures.VERDICTS for "better" at several sizes: at all of them, at some, at none."""
+    better, worse = verdicts.count("better"), verdicts.count("worse")
+    if better:
+        return "holds" if better == len(verdicts) else "weaker"
+    return "not at this scale" if worse else "not told apart"
 
 
 def draw(results):
-    """Left: each method with each encoder. Right: SA-VAE minus its opponents, with two standard errors."""
-    fig, (left, right) = plots.figure(columns=2, width=5.6, height=4.2)
-    shown = sizes(results)
-    places = np.arange(len(shown))
-    for i, method in enumerate(METHODS):
-        for j, encoder in enumerate(ENCODERS):
-            look = plots.style(method) | {
-                "linestyle": ("-", "--")[j],
-                "label": f"{plots.STYLES[method][3]}, {encoder} encoder",
-            }
-            found = [values(results, n, encoder, method) for n in shown]
-            left.errorbar(
-                places + 0.05 * (2 * i + j - 2.5), [v.mean() for v in found], [v.std(ddof=1) for v in found],
-                capsize=2, markerfacecolor=(look["color"], "white")[j], **look,
-            )  # fmt: skip
-    left.set(ylabel="test −ELBO (nats per image)", title="mean and standard deviation over seeds")
-    left.legend(frameon=False, fontsize=8)
-    for i, method in enumerate(METHODS[:2]):
-        for j, encoder in enumerate(ENCODERS):
-            found = [difference(results, n, method, (encoder, encoder)) for n in shown]
-            look = plots.style(method) | {
-                "linestyle": ("-", "--")[j],
-                "label": f"minus {plots.STYLES[method][3]}, {encoder}",
-            }
-            right.errorbar(
-                places + 0.05 * (2 * i + j - 1.5), [d[0] for d in found], [CERTAIN * d[1] for d in found],
-                capsize=2, markerfacecolor=(look["color"], "white")[j], **look,
-            )  # fmt: skip
-    right.axhline(0, color="0.4", linewidth=1)
-    right.set(ylabel="SA-VAE minus the other (nats per image)", title="paired, bars of two standard errors")
-    right.legend(frameon=False, fontsize=8)
-    for ax in (left, right):
-        ax.set_xticks(places, [str(n) for n in shown])
-        ax.set(xlabel="training images")
+    """A row for each data set: SA-VAE minus its opponents, best and first encoder; the spread over encoders. Below: the split."""
+    shown = datasets(results)
+    fig, axes = plots.figure(columns=3, rows=len(shown) + 1, width=4.6, height=3.9)
+    for (left, middle, right), data in zip(axes, shown):
+        first = tables.of(results["rows"], data, sizes_of(results, data)[0], "sa-vae")[0]["cure"]
+        draw_differences(left, results, data, None)
+        draw_differences(middle, results, data, first)
+        draw_encoders(right, results, data)
+    parts = {
+        "−log p(x)": lambda p: p["nll"],
+        "gap of the encoder's guess": lambda p: p["guess"] - p["best"],
+        "gap left by ten SVI steps": lambda p: p["refined"] - p["best"],
+    }
+    for ax, (name, value) in zip(axes[-1], parts.items()):
+        draw_split(ax, results, name, value)
+    axes[-1, 0].legend(frameon=False, fontsize=7)
+    ticked(axes[-1, 1].set_yscale, axes[-1, 1].yaxis, (5, 10, 20, 50, 100, 200))
+    ticked(axes[-1, 2].set_yscale, axes[-1, 2].yaxis, (2, 5, 10, 20))
     return fig
+
+
+def ticked(scale, axis, ticks):
+    """A logarithmic axis with plain numbers at these ticks."""
+    scale("log")
+    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_ticks([], minor=True)
+
+
+def draw_differences(ax, results, data, cure):
+    """SA-VAE minus the refined opponents, with two standard errors; hollow at a quarter of the seconds. cure: the encoder of
+    all, or None for each one's best."""
+    shown = sizes_of(results, data)
+    for i, other in enumerate(OPPONENTS[1:]):
+        look = plots.style(other)
+        for stop, shift in (("end", 0.06), ("quarter", -0.06)):
+            pairs = []
+            for n in shown:
+                best = [tables.with_best(results["rows"], data, n, name, stop) for name in ("sa-vae", other)]
+                who = best if cure is None else [("sa-vae", cure), (other, cure)]
+                pairs.append(tables.paired(results["rows"], data, n, *who, stop=stop))
+            more = {"label": f"minus {look['label']}"} if stop == "end" else {
+                "label": None, "markerfacecolor": "white", "linewidth": 0.8, "alpha": 0.7,
+            }  # fmt: skip
+            places = np.arange(len(shown)) + 0.24 * (i - 0.5) + shift
+            ax.errorbar(places, [p[0] for p in pairs], [CERTAIN * p[1] for p in pairs], capsize=2, **look | more)
+    ax.axhline(0, color="0.4", linewidth=1)
+    ax.set_xticks(range(len(shown)), [str(n) for n in shown])
+    title = "each with its best encoder" if cure is None else f"all with the encoder {cure}"
+    ax.set(xlabel="training examples", ylabel="SA-VAE minus the other, −ELBO (nats)", title=f"{TITLES[data]}: {title}")
+    ax.legend(frameon=False, fontsize=8)
+
+
+def draw_encoders(ax, results, data):
+    """Each method's mean -ELBO from its best to its worst encoder, above the best of all."""
+    shown = sizes_of(results, data)
+    ranges = {m: np.array([tables.over_encoders(results["rows"], data, n, m) for n in shown]) for m in METHODS}
+    best = np.min([r[:, 0] for r in ranges.values()], axis=0)
+    for i, (method, found) in enumerate(ranges.items()):
+        low, high = (found - best[:, None]).T
+        look = plots.style(method)
+        places = np.arange(len(shown)) + 0.17 * (i - 1.5)
+        ax.vlines(places, low, high, color=look["color"], linewidth=3, alpha=0.5)
+        ax.plot(places, low, **look | {"linestyle": "none"})
+        ax.plot(places, high, **look | {"linestyle": "none", "label": None, "markerfacecolor": "white"})
+    ax.set_xticks(range(len(shown)), [str(n) for n in shown])
+    ax.set(
+        xlabel="training examples", ylabel="−ELBO above the best (nats)", title=f"{TITLES[data]}: best to worst encoder"
+    )
+    ax.legend(frameon=False, fontsize=8)
+
+
+def draw_split(ax, results, name, value):
+    """A part of the loss over the training's seconds: test images solid, training images dotted."""
+    for one in results["splits"]:
+        deep = one["cure"] == "mlp"
+        look = plots.style(one["method"] if deep else f"{plots.STYLES[one['method']][3]}, {one['cure']} encoder")
+        seconds = [stage["cpu"] for stage in one["stages"]]
+        for part, word, dash in (("test", "test", "-"), ("train", "training", ":")):
+            more = {"linestyle": dash, "label": f"{look['label']}, {word} images"}
+            ax.plot(seconds, [value(stage[part]) for stage in one["stages"]], **look | more)
+    ticked(ax.set_xscale, ax.xaxis, (0.5, 1, 2, 5, 10))
+    ax.set(xlabel="processor seconds (1000 glyphs)", ylabel=f"{name} (nats)", title=name)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,25 @@ def test_the_sentences_under_the_table_have_its_numbers():
         assert verdict(*paired(results, name, other, "at_equal_epochs")[:2]) == "not told apart"
 
 
+def test_the_sentences_on_where_it_pays_have_its_numbers():
+    import where_it_pays as script
+
+    rows, text = committed("where_it_pays")["rows"], " ".join(README.split())
+    at = "glyphs", 1000
+
+    def said(one, other):
+        mean, error, *_ = script.tables.paired(rows, *at, one, other)
+        return f"{abs(mean):.1f} ± {error:.1f}", verdict(mean, error)
+
+    best = [script.tables.with_best(rows, *at, name) for name in ("sa-vae", "vae-then-svi", "vae+svi")]
+    deep, refined, trained = said(("sa-vae", "mlp"), ("vae-then-svi", "mlp")), said(*best[:2]), said(best[0], best[2])
+    assert (deep[1], refined[1], trained[1]) == ("better", "worse", "better")
+    assert f"a deep encoder SA-VAE is {deep[0]} nats below a VAE refined by SVI" in text
+    assert f"each with its best encoder {refined[0]} above it and {trained[0]} below VAE+SVI" in text
+    moved = [np.ptp(script.tables.over_encoders(rows, *at, name)) for name in ("vae-then-svi", "sa-vae")]
+    assert "the encoder moves the one by {:.0f} nats, the other by {:.0f}".format(*moved) in text
+
+
 def test_the_speed_tables_are_the_committed_benchmarks():
     import steps
 

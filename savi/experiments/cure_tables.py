@@ -115,6 +115,15 @@ def differences(rows, data, n, method, others):
     return lines
 
 
+def alike(rows, data, n, method, others):
+    """Lines: the method minus each of the others where all have the same encoder, at the end."""
+    return [
+        f"  with the same encoder, {cure}: "
+        + "; ".join(f"minus {other} {said(paired(rows, data, n, (method, cure), (other, cure)))}" for other in others)
+        for cure in cures(rows, data, n, method)
+    ]
+
+
 def robustness(rows, data, n, methods):
     """A line: how far apart the mean -ELBO of a method's best and worst encoder are."""
     ranges = {method: np.ptp(over_encoders(rows, data, n, method)) for method in methods}

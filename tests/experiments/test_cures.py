@@ -143,6 +143,21 @@ def test_a_trial_is_worth_its_best_stage_on_validation_examples(few, known_point
     )
 
 
+@pytest.mark.parametrize(
+    "losses, end, quarter, converged", [((5, 4, 3), 2, 0, False), ((5, 3, 4), 1, 0, True), ((1, 3, 4), 0, 0, True)]
+)
+def test_a_run_whose_last_stage_is_its_best_has_not_converged(
+    few, known_point, monkeypatch, losses, end, quarter, converged
+):
+    history = [
+        {"epoch": i, "cpu": few.seconds * s, "sa-vae": loss} for i, (s, loss) in enumerate(zip((0.26, 0.5, 1), losses))
+    ]
+    monkeypatch.setattr(cure_runs, "trained", lambda *arguments: cure_runs.Run(None, known_point, history, []))
+    monkeypatch.setattr(cure_runs, "_measured", lambda problem, run, reading, stage, chosen=None: stage)
+    found = cure_runs.trial(few, "sa-vae", "linear", 0)["readings"]["sa-vae"]
+    assert found == {"converged": converged, "end": end, "quarter": quarter}
+
+
 def test_what_is_done_is_not_done_again(few, known_point, monkeypatch):
     first = cure_runs.trial(few, "sa-vae", "linear", 0)
     monkeypatch.setattr(cure_runs, "fit_stopped", None)
@@ -211,6 +226,12 @@ def test_differences_are_paired_over_the_seeds_that_both_have():
     found = cure_tables.paired(ROWS, "glyphs", 100, ("sa-vae", "mlp"), ("vae", "linear"))
     d = np.array([10 - 13, 11 - 15])
     assert found == pytest.approx((d.mean(), d.std(ddof=1) / np.sqrt(2), 2, 2))
+
+
+def test_encoders_are_compared_alike_too():
+    mlp, linear = cure_tables.alike(ROWS, "glyphs", 100, "sa-vae", ("vae",))
+    assert "mlp: minus vae -10.00 ± 0.00 (lower in 3 of 3): better" in mlp
+    assert "linear: minus vae -6.50 ± 0.50 (lower in 2 of 2): better" in linear
 
 
 def test_the_spread_over_encoders_is_that_of_their_means():
