@@ -9,6 +9,7 @@ Each opens an Executor, says how many runs may be under way at a time, and close
 has savi installed and shares nothing: it is asked for its versions, and what it answers comes back as bytes.
 """
 
+import logging
 import os
 import socket
 import time
@@ -183,6 +184,8 @@ class Dask(Engine):
                     raise
 
     def close(self, executor, at_once=False):
+        for name in ("distributed", "distributed.client"):  # what a connection says that is cut is nobody's concern
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self.client.close(SECONDS)  # which lets go of all that is under way
 
 
