@@ -141,6 +141,7 @@ class Dask(Engine):
             from distributed import Client
         except ImportError as error:
             raise InputError("--on dask needs Dask; expected savi[cluster] or distributed to be installed") from error
+        logging.getLogger("distributed").setLevel(logging.WARNING)  # not that a machine is slow
         try:
             self.client = Client(f"tcp://{self.address}", timeout=SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:

@@ -222,9 +222,9 @@ def test_a_driver_that_is_stopped_and_resumed_gives_the_same_numbers(on, tmp_pat
     finally:
         (tmp_path / "go").touch()  # no worker waits any longer
     assert driver.returncode == (130 if how == signal.SIGINT else -how), error
-    assert "Traceback" not in error and error.startswith("\nstopped; what has ended is in") == (how == signal.SIGINT), (
-        error
-    )
+    assert "Traceback" not in error, error
+    told = "\nstopped; what has ended is in" in error  # perhaps after a word of Dask's on a machine that is slow
+    assert told == (how == signal.SIGINT), error
     assert 0 < len(before) < 4
     (tmp_path / "beans.py").write_text(FILE)
     found = swept(path, out, on=on, resume=True)
