@@ -57,3 +57,34 @@ def test_the_importance_weighted_estimate_takes_noise_that_is_given(sides):
     count = threads.count()
     assert_close(sides[0].importance(theta, lam, x, 200, noise), expected, 1e-12)
     assert threads.count() == count
+
+
+# --- the driver of a sweep --------------------------------------------------------------------------------------------------
+
+
+def test_simulated_workers_lose_nothing_and_take_no_less_than_the_ideal():
+    driver = importlib.import_module("driver")
+    found = driver.simulate(200, 8, driver.typical(), deaths=0.05)
+    assert found["kept"] == found["results"] == 200 and found["lost"] == 0 and found["deaths"] > 0
+    assert found["submitted"] == 200 + found["deaths"]  # each death is tried again
+    slack = 2 * found["wasted by deaths"] + found["deaths"] * driver.AWAY / 8 + found["driver's processor seconds"]
+    assert found["ideal"] <= found["makespan"] <= found["ideal"] + slack + 10 * driver.SECONDS
+    assert 8 - found["deaths"] <= found["fewest workers"] < 8
+
+
+def test_a_run_whose_worker_always_dies_is_lost_and_the_simulation_ends():
+    driver = importlib.import_module("driver")
+    found = driver.simulate(5, 2, driver.typical(), deaths=1.0)
+    assert found["lost"] == 5 and found["kept"] == 0 and found["deaths"] == found["submitted"] == 15
+
+
+def test_a_driver_that_cannot_keep_up_makes_its_workers_wait(monkeypatch):
+    driver, now = importlib.import_module("driver"), [0.0]
+
+    def process_time():  # each look at the clock has cost the driver ten minutes
+        now[0] += 600.0
+        return now[0]
+
+    monkeypatch.setattr(driver.time, "process_time", process_time)
+    found = driver.simulate(20, 4, driver.typical(), deaths=0.0)
+    assert found["makespan"] > 20 * 600 > 5 * found["ideal"]

@@ -126,6 +126,12 @@ def test_the_speed_tables_are_the_committed_benchmarks():
     assert between(SPEED, "speed") == steps.markdown(committed("benchmark"))
 
 
+def test_the_tables_of_sweeps_are_the_committed_benchmark():
+    import driver
+
+    assert between(PAGES["lessons/book/sweeps.md"], "driver") == driver.markdown(committed("sweep_driver"))
+
+
 def test_the_opponents_of_the_sa_vae_step_are_the_committed_benchmarks():
     import steps
 

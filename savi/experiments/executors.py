@@ -9,6 +9,7 @@ Each opens an Executor, says how many runs may be under way at a time, and close
 has savi installed and shares nothing: it is asked for its versions, and what it answers comes back as bytes.
 """
 
+import logging
 import os
 import socket
 import time
@@ -140,6 +141,7 @@ class Dask(Engine):
             from distributed import Client
         except ImportError as error:
             raise InputError("--on dask needs Dask; expected savi[cluster] or distributed to be installed") from error
+        logging.getLogger("distributed").setLevel(logging.WARNING)  # not that a machine is slow
         try:
             self.client = Client(f"tcp://{self.address}", timeout=SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
@@ -183,6 +185,8 @@ class Dask(Engine):
                     raise
 
     def close(self, executor, at_once=False):
+        for name in ("distributed", "distributed.client"):  # what a connection says that is cut is nobody's concern
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self.client.close(SECONDS)  # which lets go of all that is under way
 
 

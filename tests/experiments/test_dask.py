@@ -213,15 +213,19 @@ def test_a_scheduler_that_does_not_answer_is_a_sentence(plan, tmp_path, monkeypa
 def test_a_driver_that_is_stopped_and_resumed_gives_the_same_numbers(on, tmp_path, how):
     path, out = beans(tmp_path, more=WAITS), tmp_path / "out"
     command = [sys.executable, "-m", "savi", "sweep", path, "--out", str(out), "--on", on]
-    with subprocess.Popen(command, cwd=HOME, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as driver:
-        wait_for(lambda: list(out.rglob("result.json")) or driver.poll())
-        driver.send_signal(how)
-        error = driver.communicate()[1].decode()
-    assert driver.returncode == (130 if how == signal.SIGINT else -how)
-    assert "Traceback" not in error and error.startswith("\nstopped; what has ended is in") == (how == signal.SIGINT)
-    before = {found.parent.name: found.read_bytes() for found in out.rglob("result.json")}
+    try:
+        with subprocess.Popen(command, cwd=HOME, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as driver:
+            wait_for(lambda: list(out.rglob("result.json")) or driver.poll() is not None)
+            driver.send_signal(how)
+            error = driver.communicate()[1].decode()
+        before = {found.parent.name: found.read_bytes() for found in out.rglob("result.json")}
+    finally:
+        (tmp_path / "go").touch()  # no worker waits any longer
+    assert driver.returncode == (130 if how == signal.SIGINT else -how), error
+    assert "Traceback" not in error, error
+    told = "\nstopped; what has ended is in" in error  # perhaps after a word of Dask's on a machine that is slow
+    assert told == (how == signal.SIGINT), error
     assert 0 < len(before) < 4
-    (tmp_path / "go").touch()
     (tmp_path / "beans.py").write_text(FILE)
     found = swept(path, out, on=on, resume=True)
     assert {name: (out / name / "result.json").read_bytes() for name in before} == before

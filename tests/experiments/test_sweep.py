@@ -393,6 +393,17 @@ def test_a_worker_needs_none_of_the_plans_files(tmp_path):
         runs.call(f"{path}:twice", {"x": 4})
 
 
+def test_what_a_function_reads_beside_itself_need_not_be_there(tmp_path):
+    path = str(tmp_path / "far.py")
+    text = (
+        b"from savi.experiments.figures import beside\ndef line(x):\n    return {'y': beside(__file__)['slope'] * x}\n"
+    )
+    files = {path: text, str(tmp_path / "far.json"): b'{"slope": 3}'}
+    assert json.loads(catalogue.with_files(files, runs.call, f"{path}:line", {"x": 4})) == {"y": 12}
+    with pytest.raises(InputError, match=r"cannot read .*far\.json"):
+        catalogue.with_files({path: text}, runs.call, f"{path}:line", {"x": 4})
+
+
 def test_a_file_that_cannot_be_imported_far_away_is_told_with_the_worker(squares, tmp_path):
     plan = squares(range(1))
     (tmp_path / "functions.py").write_text("import a_package_of_this_machine\n")
