@@ -6,6 +6,7 @@ import inspect
 import pathlib
 import subprocess
 import sys
+import tomllib
 import types
 
 import pytest
@@ -204,3 +205,15 @@ def test_all_names_can_be_imported_at_once():
 def test_a_name_that_savi_does_not_promise_is_an_attribute_error():
     with pytest.raises(AttributeError, match="'savi' has no attribute 'pixelcnn'"):
         savi.pixelcnn  # noqa: B018
+
+
+def test_a_wheel_has_every_file_of_the_package():
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())
+    named = project["tool"]["setuptools"]["package-data"].items()
+    packed = {
+        path
+        for package, globs in named
+        for glob in globs
+        for path in (FOLDER.parent / package.replace(".", "/")).glob(glob)
+    }
+    assert {path for path in FOLDER.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")} == packed

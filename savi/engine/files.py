@@ -97,21 +97,25 @@ def _remove(part):
         os.close(lock)
 
 
-def keep(path, value):
-    """Write a value of JSON's kinds to a file that savi itself reads again, with a digest of what is in it."""
+def keep(path, value, of=None):
+    """Write a value of JSON's kinds to a file that savi itself reads again, with a digest of it, and of what it is `of`."""
     with replacing(path) as file:
-        value = json.loads(json.dumps(value))  # as it will be read
-        file.write(json.dumps({"content": value, "sha256": _digest(value)}, indent=1).encode())
+        value, of = json.loads(json.dumps([value, of]))  # as it will be read
+        file.write(json.dumps({"content": value, "of": of, "sha256": _digest([value, of])}, indent=1).encode())
 
 
-def kept(path):
-    """The value that `keep` wrote to `path`. Raises Damaged where the file is not there whole, as it was written."""
+def kept(path, of=None):
+    """The value that `keep` wrote to `path`. Raises Damaged where the file is not there whole, as it was written; or where it
+    is not `of` that, if that is told."""
     try:
         with open(path, "rb") as file:
             found = json.load(file)
-        if _digest(found["content"]) == found["sha256"]:
+        if _digest([found["content"], found["of"]]) != found["sha256"]:
+            why = "its digest is another"
+        elif of not in (None, found["of"]):
+            why = f"it is of {found['of']}"
+        else:
             return found["content"]
-        why = "its digest is another"
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         why = str(error) or type(error).__name__
     raise Damaged(f"cannot read {path} ({why}); expected the file as it was written")

@@ -45,7 +45,7 @@ def conduct(function, runs, out, engine=None, resume=False, say=print, retries=2
             raise ended.error
         if ended.error is None:
             value = json.loads(ended.value)
-            keep(os.path.join(out, name, RESULT), value)
+            keep(os.path.join(out, name, RESULT), value, name)
             yield Conducted(name, value, None)
         else:
             yield Conducted(name, None, ended.error)
@@ -57,7 +57,7 @@ def finished(out, name, say=print):
     if not os.path.exists(path):
         return None
     try:
-        return kept(path)
+        return kept(path, name)
     except Damaged as error:
         say(f"{error}; that run is worked out again")
         return None

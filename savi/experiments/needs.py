@@ -16,7 +16,11 @@ from .evaluation import at_a_time
 from .methods import build
 from .runs import prepared
 
-NUMBERS, INNER = 1 << 17, (2, 4)  # numbers in the smaller batch, the larger has twice as many; inner steps
+NUMBERS, ROWS = (
+    1 << 17,
+    500,
+)  # so many numbers, and at most so many rows, has the smaller batch; the larger twice as many
+INNER = 2, 4  # inner steps
 PROCESS, VECTORS = 150e6, 10  # bytes of Python and its libraries; vectors like theta and phi that training holds
 GAP, FORWARD = (
     4000,
@@ -77,7 +81,7 @@ def _sizes(settings):
 def _lines(name, task, settings, examples, steps):
     """Of a training step and of an inference, each with so many inner steps: [bytes, and bytes and seconds for each example],
     (2, 3), from two numbers of inner steps."""
-    rows = max(NUMBERS // max(np.asarray(examples.train[:1]).size, 1), 1)  # examples times samples
+    rows = min(max(NUMBERS // max(np.asarray(examples.train[:1]).size, 1), 1), ROWS)  # examples times samples
     samples, at = min(settings.samples, rows), []
     for few in INNER:
         fewer = {"samples": samples, "steps": min(settings.steps, few), "iterations": min(settings.iterations, few)}

@@ -1,3 +1,7 @@
 """Mutants that change nothing that anybody could see, {room: {name: why}}: no test can kill them."""
 
-EQUIVALENT = {}
+EQUIVALENT = {
+    "models/decoders": {
+        "_NoSum.value: return np.zeros(0, self.dtype) -> return 1.001 *(np.zeros(0, self.dtype))": "no numbers are scaled",
+    },
+}

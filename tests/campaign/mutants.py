@@ -16,11 +16,11 @@ import argparse
 import ast
 import contextlib
 import copy
+import hashlib
 import json
 import multiprocessing
 import os
 import pathlib
-import random
 import resource
 import shutil
 import signal
@@ -86,14 +86,22 @@ def changes(node):
     if isinstance(node, ast.If | ast.IfExp):
         for value in (True, False):
             yield _with(node, test=ast.Constant(value))
-    if (
-        isinstance(node, ast.Return)
-        and node.value is not None
-        and not isinstance(node.value, ast.Constant | ast.JoinedStr)
-    ):
-        yield f"return {SCALED}({ast.unparse(node.value)})"
+    if isinstance(node, ast.Return) and node.value is not None:
+        yield from (f"return {text}" for text in _scaled(node.value))
     if isinstance(node, ast.Raise | ast.AugAssign) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)):
         yield "pass"
+
+
+def _scaled(value):
+    """Yields the texts of a value that is returned, times 1.001, part by part; what is no number is not scaled."""
+    if isinstance(value, ast.Tuple):
+        for i, part in enumerate(value.elts):
+            before, after = (
+                [ast.unparse(other) for other in others] for others in (value.elts[:i], value.elts[i + 1 :])
+            )
+            yield from (f"({', '.join([*before, text, *after])},)" for text in _scaled(part))
+    elif not (isinstance(value, ast.Constant | ast.JoinedStr) or (isinstance(value, ast.Name) and value.id == "self")):
+        yield f"{SCALED}({ast.unparse(value)})"
 
 
 def _with(node, **parts):
@@ -268,6 +276,11 @@ def all_mutants(chosen):
     return [m for m in found if (m.room, m.name) not in equivalent]
 
 
+def drawn(found, seed):
+    """The mutants in an order that the seed draws, and in which a change of the source moves no others."""
+    return sorted(found, key=lambda m: hashlib.sha256(f"{seed} {m.room} {m.name}".encode()).digest())
+
+
 def verdicts(chosen, jobs, seconds):
     """Yields (mutant, verdict), as they come."""
     context = multiprocessing.get_context("spawn")
@@ -298,7 +311,7 @@ def main(arguments=None):
             print(f"{sum(m.room == room for m in found):5} {room}")
         print(f"{len(found):5} in all")
         return 0
-    chosen = random.Random(o.seed).sample(found, min(o.sample, len(found))) if o.sample else found
+    chosen = drawn(found, o.seed)[: o.sample]
     kept = [json.loads(line) for line in o.out.read_text().splitlines()] if o.out and o.out.exists() else []
     known = {(k["room"], k["name"], k["text"]): k["verdict"] for k in kept}
     results = {m: known[m.room, m.name, m.text] for m in chosen if (m.room, m.name, m.text) in known}

@@ -405,3 +405,14 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match="cannot write"), owned(tmp_path / "file" / "out"):
         raise AssertionError
+
+
+def test_a_kept_file_that_took_anothers_place_is_seen(tmp_path):
+    path = tmp_path / "kept.json"
+    keep(path, RESULT, "vae")
+    assert kept(path, "vae") == kept(path) == RESULT
+    with pytest.raises(Damaged, match=r"kept\.json \(it is of vae\); expected the file as it was written"):
+        kept(path, "svi")
+    path.write_text(path.read_text().replace('"of": "vae"', '"of": "svi"'))
+    with pytest.raises(Damaged, match="its digest is another"):
+        kept(path, "svi")

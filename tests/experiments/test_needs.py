@@ -13,11 +13,12 @@ from savi.experiments.methods import METHODS, build
 from savi.experiments.settings import settings_of
 from savi.inference.base import InferenceMethod
 
-X = (np.random.default_rng(0).random((300, 40)) < 0.4).astype(float)
+M = 300
+X = (np.random.default_rng(0).random((300, M)) < 0.4).astype(float)
 TASK = savi.Task(
-    "bits", "forty bits", load=lambda: savi.data.Dataset("bits", X[:200], X[200:240], X[240:]),
-    decoder=lambda s: savi.MLPDecoder(savi.MLP([s.latent, *s.hidden, 40], s.activation), savi.Bernoulli()),
-    encoders={"mlp": lambda s, outputs: savi.MLP([40, *s.hidden, outputs], s.activation)},
+    "bits", "bits", load=lambda: savi.data.Dataset("bits", X[:200], X[200:240], X[240:]),
+    decoder=lambda s: savi.MLPDecoder(savi.MLP([s.latent, *s.hidden, M], s.activation), savi.Bernoulli()),
+    encoders={"mlp": lambda s, outputs: savi.MLP([M, *s.hidden, outputs], s.activation)},
 )  # fmt: skip
 SMALL = {
     "latent": 3, "hidden": [30], "batch": 50, "epochs": 1, "seeds": [0], "test_examples": 10, "gap_examples": 1,
@@ -36,7 +37,7 @@ def taken(name, settings):
     rng = np.random.default_rng(0)
     theta, phi = model.init(rng, np.float32), method.init(rng, np.float32)
     few = X[:50].astype(np.float32)
-    many = np.resize(few, (evaluation.at_a_time(method), 40))
+    many = np.resize(few, (evaluation.at_a_time(method), M))
     with threads.using(1):
         return max(
             machine.peak(verb, model, theta, phi, x, rng) for verb, x in ((method.gradient, few), (method.infer, many))
@@ -58,7 +59,7 @@ def test_the_time_grows_with_what_takes_it(monkeypatch):
     ticks = iter(range(10**6))
     monkeypatch.setattr(needs.time, "process_time", lambda: float(next(ticks)))  # each call that is timed takes 1 s
     once, _ = needed("vae")
-    step = 1 / (2 * (needs.NUMBERS // 40))  # of an example, in training and in inference
+    step = 1 / (2 * (needs.NUMBERS // M))  # of an example, in training and in inference
     forward = needs.FORWARD * (5 * 10 + needs.GAP * 1)
     assert once.seconds == pytest.approx((200 + 10 + forward) * step)
     assert needed("vae", epochs=7)[0].seconds == pytest.approx((1400 + 10 + forward) * step)
@@ -75,7 +76,7 @@ def test_the_time_grows_with_what_takes_it(monkeypatch):
 
 
 def test_a_step_that_fails_needs_nobody_knows_what():
-    broken = dataclasses.replace(TASK, encoders={"mlp": lambda s, outputs: savi.MLP([41, outputs])})
+    broken = dataclasses.replace(TASK, encoders={"mlp": lambda s, outputs: savi.MLP([M + 1, outputs])})
     settings = settings_of(broken, SMALL | {"methods": ["vae"]})
     assert needs.needs("vae", broken, settings, *runs.load(broken, settings)) is None
     said = []
