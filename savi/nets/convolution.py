@@ -48,6 +48,13 @@ def half(kernel):
     return kernel // 2
 
 
+def image_shape(shape):
+    """(H, W) of an image, whole numbers. Raises InputError on anything else."""
+    shape = given.listed("shape", shape, "(height, width)")
+    expect("shape", tuple(shape), len(shape) == 2, "(height, width)")
+    return tuple(given.whole(name, n, 1) for name, n in zip(("height", "width"), shape))
+
+
 def _past(mask):
     return {"A": 0, "B": 1}[given.one_of("mask", mask, ("A", "B"))]
 
