@@ -16,7 +16,8 @@ from ..engine import given
 from ..engine.files import InputError, expect
 from .activations import ACTIVATIONS
 from .base import Encoder
-from .convolution import Convolution, Grid, Strided, image_shape, same
+from .convolution import Convolution, Grid, image_shape, same
+from .strided import Strided
 
 
 class ResNet(Encoder):
