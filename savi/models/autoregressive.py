@@ -38,6 +38,8 @@ class PixelCNNDecoder(Decoder):
         self.likelihood, self.outputs = likelihood or Bernoulli(), given.whole("outputs", outputs, 1)
         own = self.likelihood.size(1)
         expect("the likelihood of a pixel", repr(self.likelihood), not own, "one without parameters of its own")
+        fits = not self.likelihood.vector or self.likelihood.data_dim(self.outputs) == 1
+        expect("outputs", self.outputs, fits, f"as many as {self.likelihood!r} needs for one pixel")
         expect("maps", maps, maps or not self.place.map_inputs(self.latent_dim), "one at least, through which z enters")
         lines = self.place.map_inputs(self.latent_dim) + self.position_map
         self.trunk = PixelCNN(shape, channels, layers, kernel, first, given.whole("maps", maps) if lines else 0, stacks)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..engine import given
 from ..engine.files import expect
-from .convolution import Convolution, Grid, above, causal, left
+from .convolution import Convolution, Grid, above, causal, image_shape, left
 from .pixelcnn_passes import OverImages
 
 
@@ -50,10 +50,8 @@ class PixelCNN:
     of the first layer's. maps: further inputs beside x, of each pixel. stacks: 2, or 1 for the quick form with a blind spot."""
 
     def __init__(self, shape, channels=16, layers=4, kernel=3, first=7, maps=0, stacks=2):
-        self.shape, self.channels = (
-            tuple(given.listed("shape", shape, "(height, width)")),
-            given.whole("channels", channels, 1),
-        )
+        self.shape = image_shape(shape)
+        self.channels = given.whole("channels", channels, 1)
         self.maps, self.stacks = given.whole("maps", maps), given.whole("stacks", stacks, 1)
         expect("stacks", stacks, self.stacks <= 2, "1 or 2")
         self.kernels = (first, *[kernel] * (given.whole("layers", layers, 1) - 1))
@@ -95,8 +93,8 @@ class PixelCNN:
         """The features (N, H, W, C) of images x (N, H W) and maps (N, H, W, maps) in autograd.numpy: the judge."""
         import autograd.numpy as anp
 
-        h = anp.reshape(x, (-1, *self.shape, 1))
-        h = v = h if maps is None else anp.concatenate([h, maps], axis=3)
+        u = anp.reshape(x, (-1, *self.shape, 1))
+        h = v = u if maps is None else anp.concatenate([u, maps], axis=3)
         C, start, features = self.channels, 0, 0.0
         for layer in self.layers:
             parts = {}

@@ -16,7 +16,8 @@ from ..engine import given
 from ..engine.files import InputError, expect
 from .activations import ACTIVATIONS
 from .base import Encoder
-from .convolution import Convolution, Grid, Strided, same
+from .convolution import Convolution, Grid, image_shape, same
+from .strided import Strided
 
 
 class ResNet(Encoder):
@@ -27,7 +28,8 @@ class ResNet(Encoder):
     """
 
     def __init__(self, shape, channels, outputs, blocks=1, kernel=3, activation="elu"):
-        self.shape, self.channels = tuple(shape), tuple(given.listed("channels", channels, "a list of whole numbers"))
+        self.shape = image_shape(shape)
+        self.channels = tuple(given.listed("channels", channels, "a list of whole numbers"))
         self.blocks, self.kernel, self.outputs = given.whole("blocks", blocks), kernel, given.whole("outputs", outputs)
         self.activation = ACTIVATIONS[given.one_of("activation", activation, ACTIVATIONS)]
         expect("channels", list(self.channels), len(self.channels), "at least one stage")

@@ -23,6 +23,7 @@ from savi.models.decoders import MLPDecoder
 from savi.models.gaussian import AnalyticKL, join, log_density, sample, sample_backward, scaled_noise
 from savi.models.latent_gaussian import LatentGaussianModel
 from savi.models.likelihoods import Gaussian
+from savi.nets.convolution import Convolution, Grid, causal
 from savi.nets.mlp import MLP
 
 EXERCISES = lessons.find("exercise")
@@ -214,6 +215,47 @@ def exclusive_gradient(phi, y, model):
     return np.array([(d_mu * y).mean(), d_mu.mean(), 2 * d_log_var.mean()])
 
 
+def convolution(kernel, center, height, width):
+    """savi's causal convolution of one channel, its grid, and the places of its taps in the kernel."""
+    grid, p = Grid(height, width, kernel // 2), kernel // 2
+    net = Convolution(grid, causal(kernel, "AB"[center]), 1, 1)
+    places = [(p + dy, p + dx + i) for dy, dx, m in net.taps for i in range(m)]
+    return net, grid, tuple(np.array(places, int).reshape(-1, 2).T)
+
+
+def mask(kernel, center):
+    found = np.zeros((kernel, kernel))
+    found[convolution(kernel, center, 1, 1)[2]] = 1
+    return found
+
+
+def masked_layer(W, places):
+    """[W; b] (taps + 1, 1) of the kernel W, b zero."""
+    return np.append(W[places], 0.0)[:, None]
+
+
+def put(grid, image):
+    return grid.put(np.asarray(image)[None, :, :, None])
+
+
+def convolved(x, W, center):
+    net, grid, places = convolution(len(W), center, *x.shape)
+    return grid.pixels(net.forward(masked_layer(W, places), put(grid, x), grid.empty(1, 1, float)))[0, :, :, 0]
+
+
+def backward_x(W, d_a, center):
+    net, grid, places = convolution(len(W), center, *d_a.shape)
+    turned = net.turned(masked_layer(W, places))
+    return grid.pixels(net.backward(turned, put(grid, d_a), grid.empty(1, 1, float)))[0, :, :, 0]
+
+
+def backward_W(x, d_a, kernel, center):
+    net, grid, places = convolution(kernel, center, *x.shape)
+    d_W = np.zeros((kernel, kernel))
+    d_W[places] = net.gradient(put(grid, x), put(grid, d_a), np.zeros(net.shape))[:-1, 0]
+    return d_W
+
+
 def named(*functions, **others):
     return {f.__name__: f for f in functions} | others
 
@@ -227,6 +269,7 @@ RIGHT = {
     6: named(forward_product, central_product, complex_product, scaled_step),
     8: named(encode, gated_update, gated_backward),
     11: named(inclusive_loss, inclusive_gradient, exclusive_loss, exclusive_gradient),
+    15: named(mask, backward_x, backward_W, forward=convolved),
 }
 EVERY = pytest.mark.parametrize("n", RIGHT)
 EVERY_FUNCTION = pytest.mark.parametrize("n, name", [(n, name) for n in RIGHT for name in RIGHT[n]])
@@ -243,7 +286,7 @@ def failures(n, properties=None, **changed):
 
 
 def test_the_lessons_that_have_an_exercise():
-    assert sorted(EXERCISES) == [1, 2, 3, 4, 5, 6, 8, 11] == sorted(RIGHT)
+    assert sorted(EXERCISES) == [1, 2, 3, 4, 5, 6, 8, 11, 15] == sorted(RIGHT)
 
 
 @EVERY
@@ -463,6 +506,18 @@ WRONG = {  # n: [(function, what is wrong, the function as it should not be)]
         ("exclusive_loss", "s for s_0", lambda phi, y, m: exclusive_loss(phi, y, m[[0, 2, 1]])),
         ("exclusive_gradient", "the entropy's sign", lambda *a: exclusive_gradient(*a) + [0, 0, 2]),
         ("exclusive_gradient", "log_var for log c", lambda *a: exclusive_gradient(*a) * [1, 1, 0.5]),
+    ],
+    15: [
+        ("mask", "the middle tap always", lambda k, center: mask(k, 1)),
+        ("mask", "whole lines", lambda k, center: np.repeat(np.arange(k) <= k // 2, k).reshape(k, k) * 1.0),
+        ("forward", "not masked", lambda x, W, center: convolved(x, W, center) + x * W[1, 1] * (1 - center)),
+        ("forward", "the kernel turned", lambda x, W, center: convolved(x, W[::-1, ::-1], center)),
+        ("forward", "the image turned", lambda x, W, center: convolved(x[::-1, ::-1], W, center)[::-1, ::-1]),
+        ("backward_x", "forward again", lambda W, d_a, center: convolved(d_a, W, center)),
+        ("backward_x", "transposed", lambda W, d_a, center: backward_x(W.T, d_a, center)),
+        ("backward_W", "turned", lambda *a: backward_W(*a)[::-1, ::-1]),
+        ("backward_W", "not masked", lambda x, d, k, c: backward_W(x, d, k, 1)),
+        ("backward_W", "a mean", lambda x, d_a, *a: backward_W(x, d_a, *a) / (2 * x.size)),
     ],
 }  # fmt: skip
 EVERY_WRONG = pytest.mark.parametrize(

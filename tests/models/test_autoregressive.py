@@ -223,6 +223,22 @@ def test_latent_size_zero_is_the_decoder_without_z(z_at, position_map):
     assert_close(f.theta_sum().add(product).value(), np.zeros(p.model.size))
 
 
+@pytest.mark.parametrize("z_at", PLACES)
+def test_pixels_may_be_real_numbers_with_a_variance_from_the_net(z_at):
+    p, rng = Point(z_at), np.random.default_rng(0)
+    p.decoder = PixelCNNDecoder((3, 2), 2, 2, 2, 3, 3, z_at=z_at, likelihood=Gaussian("from_z"), outputs=2)
+    p.model, p.x = LatentGaussianModel(p.decoder), rng.normal(size=(2, 6))
+    p.theta = rng.uniform(-1, 1, p.decoder.size)
+    f = p.objective()
+    e = f.evaluate(p.lam, p.noise)
+    d_theta = autograd.grad(lambda theta: anp.sum(p.loss(p.lam, theta)))(p.theta)
+    assert_close(f.theta_sum().add(e).value(), d_theta, 1e-9, 1e-12, "d theta")
+    product, (h, h_theta) = hvp.product(f, e, p.v), reference.hessian_products(p.loss, p.lam, p.theta, p.v)
+    assert_close(product.lam, h, 1e-9, 1e-12, "H_ll v")
+    assert_close(f.theta_sum().add(product).value(), h_theta, 1e-9, 1e-12, "H_tl v")
+    assert p.decoder.sample(p.theta, p.lam[:, :2], rng).shape == (2, 6)
+
+
 def test_late_and_input_are_one_decoder_where_there_is_no_z_but_for_what_joins_them():
     """The head's first layer at the input is W_f, then b."""
     late, there = (Point(z_at, D=0, shape=(3, 3)) for z_at in PLACES)
@@ -299,6 +315,9 @@ def test_the_baseline_without_latents_is_the_pixels_frequencies():
         (lambda p: p.model.objective(p.theta, p.x + 1), "Bernoulli likelihood needs"),
         (lambda p: PixelCNNDecoder((3, 2), 1, z_at="middle"), "z_at is 'middle'"),
         (lambda p: PixelCNNDecoder((3, 2), 1, kernel=4), "kernel is 4"),
+        (lambda p: PixelCNNDecoder((3, 2, 1), 1), r"shape is \(3, 2, 1\); expected \(height, width\)"),
+        (lambda p: PixelCNNDecoder(784, 1), "shape is 784"),
+        (lambda p: PixelCNNDecoder((3, 2), 1, outputs=2), r"outputs is 2; expected as many as Bernoulli\(\) needs"),
         (lambda p: PixelCNNDecoder((3, 2), 1, likelihood=Gaussian()), "without parameters of its own"),
         (lambda p: PixelCNNDecoder((3, 2), 1, maps=0, z_at="input"), "maps is 0; expected one at least"),
         (lambda p: PixelCNNDecoder((3, 2), 1, likelihood=Categorical(), outputs=3).check_data(p.x + 2),

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import InputError
-from savi.nets.convolution import Convolution, Grid, Strided, above, causal, left, same
+from savi.nets.convolution import Convolution, Grid, above, causal, left, same
+from savi.nets.strided import Strided
 from savi.testing import assert_close, check_gradient, seeds
 
 TAPS = {
