@@ -152,7 +152,7 @@ def _add_report(commands):
     r.add_argument("--measure", nargs="+", metavar="NAME", help="what is shown; the first is compared (default: all)")
     r.add_argument("--by", metavar="KEY", help="the setting whose values are compared (default: the method)")
     r.add_argument("--against", metavar="VALUE", help="the value of --by to compare with (default: the best other)")
-    r.add_argument("--where", nargs="+", metavar="KEY=VALUE", default=[], help="only the runs with these settings")
+    r.add_argument("--where", nargs="+", metavar="KEY=VALUE", help="only the runs with these settings")
     r.add_argument("--higher", action="store_true", help="higher values of the first measure are better")
 
 
@@ -162,9 +162,9 @@ def run_report(options):
     from .experiments.report import report
 
     expect("--out", repr(options.out), options.out is None or options.out.strip(), "a folder")
-    for text in options.where:
+    for text in options.where or ():
         expect("--where", repr(text), "=" in text, "KEY=VALUE")
-    where = dict(text.split("=", 1) for text in options.where)
+    where = dict(text.split("=", 1) for text in options.where or ())
     out = options.out or os.path.join(options.folder, "report")
     print(report(options.folder, out, options.measure, options.by, options.against, where, options.higher))
     print(f"\nwritten to {out}: report.md, report.tex, report.json, rows.csv and pictures")
