@@ -13,6 +13,7 @@ from savi import hvp
 from savi.__main__ import main
 from savi.course import check, lessons
 from savi.course.properties import Here, Property, holds, judge
+from savi.experiments.evaluation import perplexity
 from savi.inference import svi
 from savi.inference.iterative import Gated
 from savi.inference.iterative import Gradient as GradientEncoding
@@ -20,8 +21,10 @@ from savi.inference.optimizers import Momentum
 from savi.inference.semi_amortized import algorithm_1
 from savi.models import base
 from savi.models.decoders import MLPDecoder
-from savi.models.gaussian import AnalyticKL, join, log_density, sample, sample_backward, scaled_noise
+from savi.models.discrete import Multinomial
+from savi.models.gaussian import AnalyticKL, SampledKL, join, log_density, sample, sample_backward, scaled_noise
 from savi.models.latent_gaussian import LatentGaussianModel
+from savi.models.levels import LevelTerm
 from savi.models.likelihoods import Gaussian
 from savi.nets.convolution import Convolution, Grid, causal
 from savi.nets.mlp import MLP
@@ -256,6 +259,27 @@ def backward_W(x, d_a, kernel, center):
     return d_W
 
 
+def level_error(z, prior):
+    return LevelTerm(SampledKL, prior[0], z, prior).e
+
+
+def prior_variance_gradient(z, prior):
+    return -LevelTerm(SampledKL, prior[0], z, prior).d_log_var_p
+
+
+def upper_gradient(lam, noise, e, W, prior):
+    d_z = e @ W.T
+    return sample_backward(scaled_noise(lam, noise), d_z) / len(noise) - SampledKL.gradient(lam, prior, noise)
+
+
+def multinomial_error(a, x):
+    return Multinomial().error(a.copy(), x)[0]
+
+
+def counts_perplexity(nats, x):
+    return np.float64(perplexity(nats, x.sum(axis=1)))
+
+
 def named(*functions, **others):
     return {f.__name__: f for f in functions} | others
 
@@ -270,6 +294,8 @@ RIGHT = {
     8: named(encode, gated_update, gated_backward),
     11: named(inclusive_loss, inclusive_gradient, exclusive_loss, exclusive_gradient),
     15: named(mask, backward_x, backward_W, forward=convolved),
+    13: named(level_error, prior_variance_gradient, upper_gradient),
+    14: {"log_prob": Multinomial().log_prob, "error": multinomial_error, "perplexity": counts_perplexity},
 }
 EVERY = pytest.mark.parametrize("n", RIGHT)
 EVERY_FUNCTION = pytest.mark.parametrize("n, name", [(n, name) for n in RIGHT for name in RIGHT[n]])
@@ -286,7 +312,7 @@ def failures(n, properties=None, **changed):
 
 
 def test_the_lessons_that_have_an_exercise():
-    assert sorted(EXERCISES) == [1, 2, 3, 4, 5, 6, 8, 11, 15] == sorted(RIGHT)
+    assert sorted(EXERCISES) == [1, 2, 3, 4, 5, 6, 8, 11, 13, 14, 15] == sorted(RIGHT)
 
 
 @EVERY
@@ -518,6 +544,25 @@ WRONG = {  # n: [(function, what is wrong, the function as it should not be)]
         ("backward_W", "turned", lambda *a: backward_W(*a)[::-1, ::-1]),
         ("backward_W", "not masked", lambda x, d, k, c: backward_W(x, d, k, 1)),
         ("backward_W", "a mean", lambda x, d_a, *a: backward_W(x, d_a, *a) / (2 * x.size)),
+    ],
+    13: [
+        ("level_error", "no precision", lambda z, p: z - halves(p)[0]),
+        ("level_error", "the sign", lambda z, p: -level_error(z, p)),
+        ("level_error", "the standard deviation", lambda z, p: (z - halves(p)[0]) * np.exp(-halves(p)[1] / 2)),
+        ("prior_variance_gradient", "no constant", lambda z, p: prior_variance_gradient(z, p) + 0.5),
+        ("prior_variance_gradient", "of s2", lambda z, p: prior_variance_gradient(z, p) * np.exp(-halves(p)[1])),
+        ("upper_gradient", "bottom-up alone", lambda lam, n, e, W, p: sample_backward(scaled_noise(lam, n), e @ W.T) / len(n)),
+        ("upper_gradient", "the loss's", lambda *a: -upper_gradient(*a)),
+        ("upper_gradient", "as [LI] prints the entropy", lambda *a: upper_gradient(*a) - times(a[0] * 0 + 1, 0, 1)),
+    ],
+    14: [
+        ("log_prob", "no normalizer", lambda a, x: (x * a).sum(axis=1)),
+        ("log_prob", "overflows", lambda a, x: (x * (a - np.log(np.exp(a).sum(axis=1, keepdims=True)))).sum(axis=1)),
+        ("log_prob", "one word", lambda a, x: Multinomial().log_prob(a, x) / x.sum(axis=1)),
+        ("error", "softmax without n", lambda a, x: x - Multinomial().mean(a)),
+        ("error", "the sign", lambda a, x: -multinomial_error(a, x)),
+        ("perplexity", "a mean of documents", lambda nats, x: np.exp((nats / x.sum(axis=1)).mean())),
+        ("perplexity", "no exp", lambda nats, x: np.float64(nats.sum() / x.sum())),
     ],
 }  # fmt: skip
 EVERY_WRONG = pytest.mark.parametrize(

@@ -487,7 +487,9 @@ def test_no_inner_clip_is_none():
 
 
 def test_encoders_of_vectors_by_their_words():
-    made = {word: make(settings_of(COUNTS, {"hidden": [8, 8]}), 6) for word, make in mlp_encoders(9).items()}
+    made = {
+        word: make(settings_of(COUNTS, {"hidden": [8, 8], "latent": 3}), 6) for word, make in mlp_encoders(9).items()
+    }
     assert {word: repr(encoder) for word, encoder in made.items()} == {
         "mlp": "MLP([9, 8, 8, 6], 'tanh')",
         "highway": "HighwayMLP([9, 8, 8, 6], 'tanh')",
@@ -495,6 +497,9 @@ def test_encoders_of_vectors_by_their_words():
         "small": "MLP([9, 2, 6], 'tanh')",
         "dropout": f"DropoutMLP([9, 8, 8, 6], 'tanh', drop={DROP}, noise=0.0)",
         "noise": f"DropoutMLP([9, 8, 8, 6], 'tanh', drop=0.0, noise={NOISE})",
+        "bottom-up": "BottomUpEncoder(9, [(8, 8)], (3,), 'tanh')",
+        "top-down": "TopDownEncoder(9, [(8, 8)], (3,), 'tanh')",
+        "ladder": "LadderEncoder(9, [(8, 8)], (3,), 'tanh')",
     }
 
 
