@@ -174,6 +174,7 @@ plots.save(fig, PICTURES / "09_text.png")
 # %% [markdown]
 # ## What to try next
 #
+# - The exercise, `lessons/exercises/09_text.py`: costs with padding in the arrays, and the LSTM cell's way back.
 # - `z_scale=1.0`, and `beta_start=0.0`: how large can the KL be made, and what does the bound pay?
 # - Shorter documents, `shortest=6, longest=11`: there is less to say about them. Does any setting still use $z$?
 # - An encoder that starts as the language model (VAE+INIT): `savi.fit(..., start=(None, phi))` with the first

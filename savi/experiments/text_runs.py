@@ -115,6 +115,7 @@ def _initial(scale, data, method, seed, folder):
 def _train(scale, model, method, data, seed, start, spent, folder):
     """{view: (reading, (theta, phi))}: the best parameters so far at the shared epochs and when the seconds are spent."""
     out, best, found = os.path.join(folder, "state"), (np.inf, 0, None), {}
+    shutil.rmtree(out, ignore_errors=True)  # of a run that was stopped: what it was judged at is lost
 
     def on(epochs):
         nonlocal best
