@@ -318,4 +318,6 @@ plots.save(fig, PICTURES / "06_errors.png")
 # - Give the decoder the activation `"elu"`: its second derivative jumps at 0. Which products still agree with autograd to
 #   $10^{-12}$, and what do differences say for a unit that crosses 0 between $\lambda$ and $\lambda + r v$?
 # - `savi.SAVAE(..., hvp=my_product)`: train with a product of your own, for example the Gauss-Newton part of $H$.
-# - `figures/hvp_accuracy.py` shows the same errors for a larger model, over several draws of the noise.
+# - `figures/hvp_accuracy.py` shows the same errors for a larger model, over several draws of the noise;
+#   `figures/hvp_accuracy_text.py` those of an LSTM on text, where the encoder's gradient, hundreds of times shorter than the
+#   decoder's, drowns in them.

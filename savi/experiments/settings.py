@@ -40,7 +40,9 @@ class Settings:
     Raises InputError on a value that is out of its range.
     """
 
-    data: str = _setting("glyphs", "data set: {tasks}; or FILE.py:NAME, a savi.Task of your own")
+    data: str = _setting(
+        "glyphs", "data set: {tasks}; text:PATH, a text of your own; or FILE.py:NAME, a savi.Task of your own"
+    )
     methods: tuple = _setting(
         ("vae", "vae-then-svi", "svi", "vae+svi", "vae+svi+kl", "sa-vae"),
         "which methods: {methods}; words behind a colon choose their parts, any of {words}",

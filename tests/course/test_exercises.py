@@ -26,6 +26,8 @@ from savi.models.gaussian import AnalyticKL, SampledKL, join, log_density, sampl
 from savi.models.latent_gaussian import LatentGaussianModel
 from savi.models.levels import LevelTerm
 from savi.models.likelihoods import Gaussian
+from savi.nets import lstm_cell
+from savi.nets.activations import sigmoid
 from savi.nets.convolution import Convolution, Grid, causal
 from savi.nets.mlp import MLP
 
@@ -190,6 +192,25 @@ def gated_backward(lam, output, d_lam):
     return Gated().backward(lam, output, d_lam)
 
 
+def document_cost(log_p, lengths, kl):
+    return np.where(np.arange(log_p.shape[1]) < lengths[:, None], -log_p, 0).sum(axis=1) + kl
+
+
+def token_perplexity(nats, lengths):
+    return np.float64(perplexity(nats, lengths))
+
+
+def cell_backward(a, c_before, d_h, d_c):
+    H = c_before.shape[1]
+    gates = np.concatenate([sigmoid(a[:, : 3 * H].copy()), np.tanh(a[:, 3 * H :])], axis=1)
+    i, f, _, g = np.split(gates, 4, axis=1)
+    tanh_c = np.tanh(f * c_before + i * g)
+    record = SimpleNamespace(gates=gates[None], c=np.array([c_before, c_before]), tanh_c=tanh_c[None])
+    p, q = lstm_cell.slopes(record)
+    d = d_c + q[0] * d_h
+    return lstm_cell.times(p[0], d_h, d, np.empty_like(a)), f * d
+
+
 def family(phi, y):
     """lam (N, 2) of q(x | y), x one number."""
     return join((phi[0] * y + phi[1])[:, None], np.full((len(y), 1), 2 * phi[2]))
@@ -292,6 +313,7 @@ RIGHT = {
     5: named(forward, backward, svi.clipped_vjp),
     6: named(forward_product, central_product, complex_product, scaled_step),
     8: named(encode, gated_update, gated_backward),
+    9: named(cell_backward, neg_elbo=document_cost, perplexity=token_perplexity),
     11: named(inclusive_loss, inclusive_gradient, exclusive_loss, exclusive_gradient),
     15: named(mask, backward_x, backward_W, forward=convolved),
     13: named(level_error, prior_variance_gradient, upper_gradient),
@@ -312,7 +334,7 @@ def failures(n, properties=None, **changed):
 
 
 def test_the_lessons_that_have_an_exercise():
-    assert sorted(EXERCISES) == [1, 2, 3, 4, 5, 6, 8, 11, 13, 14, 15] == sorted(RIGHT)
+    assert sorted(EXERCISES) == [1, 2, 3, 4, 5, 6, 8, 9, 11, 13, 14, 15] == sorted(RIGHT)
 
 
 @EVERY
@@ -351,6 +373,13 @@ def test_a_result_with_an_axis_too_many_fails_by_its_shape(n, name):
 
     found = failures(n, [p for p in PROPERTIES[n] if p.says.startswith(name + ":")], **{name: deeper})
     assert any("shape" in why for _, why in found)
+
+
+def slope_of_gates(a):
+    H = a.shape[1] // 4
+    return np.concatenate(
+        [sigmoid(a[:, : 3 * H].copy()) * sigmoid(-a[:, : 3 * H]), 1 - np.tanh(a[:, 3 * H :]) ** 2], axis=1
+    )
 
 
 def halves(lam):
@@ -519,6 +548,21 @@ WRONG = {  # n: [(function, what is wrong, the function as it should not be)]
         ("gated_backward", "a sign", lambda lam, o, d: gated_backward(lam, o, d) * np.repeat([1, -1], lam.shape[1])),
         ("gated_backward", "no lam - c", lambda lam, o, d: gated_backward(lam, o, d)[:, [*range(lam.shape[1])] * 2]),
         ("gated_backward", "the gate for 1 - gate", lambda lam, o, d: d[:, [*range(lam.shape[1])] * 2] - gated_backward(lam, o, d)),
+    ],
+    9: [
+        ("neg_elbo", "padding counts", lambda log_p, lengths, kl: kl - log_p.sum(axis=1)),
+        ("neg_elbo", "a mean over tokens", lambda log_p, n, kl: document_cost(log_p, n, 0 * kl) / n + kl),
+        ("neg_elbo", "a mean over the array", lambda log_p, n, kl: document_cost(log_p, n, 0 * kl) / log_p.shape[1] + kl),
+        ("neg_elbo", "the end does not count", lambda log_p, n, kl: document_cost(log_p, n - 1, kl)),
+        ("neg_elbo", "the KL at every token", lambda log_p, n, kl: document_cost(log_p, n, n * kl)),
+        ("neg_elbo", "the batch's mean KL", lambda log_p, n, kl: document_cost(log_p, n, kl.mean() + 0 * kl)),
+        ("perplexity", "the mean of the documents'", lambda nats, n: np.exp(nats / n).mean()),
+        ("perplexity", "a document's nats", lambda nats, n: np.exp(nats.mean())),
+        ("perplexity", "padding counts", lambda nats, n: np.exp(nats.sum() / (n.max() * len(n)))),
+        ("cell_backward", "no d_c", lambda a, c, d_h, d_c: cell_backward(a, c, d_h, 0 * d_c)),
+        ("cell_backward", "no d_h", lambda a, c, d_h, d_c: cell_backward(a, c, 0 * d_h, d_c)),
+        ("cell_backward", "no slopes", lambda a, *d: (cell_backward(a, *d)[0] / slope_of_gates(a), cell_backward(a, *d)[1])),
+        ("cell_backward", "f left out of d_c", lambda a, c, *d: (cell_backward(a, c, *d)[0], cell_backward(a + 99, c, *d)[1])),
     ],
     11: [
         ("inclusive_loss", "log q", lambda *a: -inclusive_loss(*a)),
@@ -845,10 +889,10 @@ def test_without_the_folder_one_sentence_says_so(arguments, capsys, tmp_path, mo
 def test_properties_that_are_not_there_are_an_error_and_no_pass(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(lessons, "FOLDER", tmp_path)
     (tmp_path / "exercises" / "properties").mkdir(parents=True)
-    (tmp_path / "exercises" / "09_own.py").write_text('"""One\'s own."""\n')
-    assert main(["check", "09"]) == 2
-    (tmp_path / "exercises" / "properties" / "09_own.py").write_text("")
-    assert main(["check", "09"]) == 2
+    (tmp_path / "exercises" / "10_own.py").write_text('"""One\'s own."""\n')
+    assert main(["check", "10"]) == 2
+    (tmp_path / "exercises" / "properties" / "10_own.py").write_text("")
+    assert main(["check", "10"]) == 2
     assert "has no properties" in capsys.readouterr().err
 
 

@@ -156,7 +156,7 @@ def test_a_documents_end_counts_and_its_padding_does_not():
 
 def test_what_counting_knows_is_measured():
     unigram, trigram = (counts(SMALL, name) for name in ("unigram", "KN-3"))
-    assert len(unigram["neg_elbo"]) == 8 and unigram["perplexity"] < 30 and trigram["perplexity"] < 30
+    assert unigram["neg_elbo"] > 20 and unigram["perplexity"] < 30 and trigram["perplexity"] < 30
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -166,7 +166,7 @@ def test_a_run_is_read_at_equal_epochs_and_at_equal_seconds(name, tmp_path):
     assert abs(found["epochs"]["epochs"] - 0.5) < 0.3 and found["seconds"]["epochs"] > 0
     assert found["seconds"]["best"] <= found["seconds"]["epochs"]
     for reading in found.values():
-        assert ("first" in reading) == (name != "LM") and len(reading["own"]["neg_elbo"]) == 8
+        assert ("first" in reading) == (name != "LM") and np.isfinite(reading["own"]["neg_elbo"])
         assert np.isfinite(reading["own"]["iw_perplexity"])
     assert ("curve" in found["seconds"]) == (name in text_runs.CURVES)
 
