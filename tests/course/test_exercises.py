@@ -4,26 +4,15 @@ import inspect
 import json
 import pathlib
 import re
-from types import SimpleNamespace
+import runpy
 
 import numpy as np
 import pytest
 
-from savi import hvp
 from savi.__main__ import main
 from savi.course import check, lessons
 from savi.course.properties import Here, Property, holds, judge
-from savi.inference import svi
-from savi.inference.iterative import Gated
-from savi.inference.iterative import Gradient as GradientEncoding
-from savi.inference.optimizers import Momentum
-from savi.inference.semi_amortized import algorithm_1
-from savi.models import base
-from savi.models.decoders import MLPDecoder
-from savi.models.gaussian import AnalyticKL, join, log_density, sample, sample_backward, scaled_noise
-from savi.models.latent_gaussian import LatentGaussianModel
-from savi.models.likelihoods import Gaussian
-from savi.nets.mlp import MLP
+from savi.models.gaussian import join, log_density
 
 EXERCISES = lessons.find("exercise")
 PROPERTIES = {n: check.properties(path) for n, path in EXERCISES.items()}
@@ -31,203 +20,28 @@ PROPERTIES = {n: check.properties(path) for n, path in EXERCISES.items()}
 # --- the reference solutions: savi's own functions, in the words of the exercises -------------------------------------
 
 
-def log_joint(x, logits, mu, log_var):
-    lam = join(mu[:, None], log_var[:, None])
-    return logits - np.logaddexp.reduce(logits) + log_density(x[:, None, None], lam)
-
-
-def log_likelihood(*mixture):
-    return np.logaddexp.reduce(log_joint(*mixture), axis=1)
-
-
-def responsibilities(*mixture):
-    return np.exp(log_joint(*mixture) - log_likelihood(*mixture)[:, None])
-
-
-def elbo(q, *mixture):
-    return (q * (log_joint(*mixture) - np.log(np.where(q > 0, q, 1)))).sum(axis=1)
-
-
-def kl(lam, prior):
-    return AnalyticKL.value(lam, prior)
-
-
-def kl_gradient(lam, prior):
-    return AnalyticKL.gradient(lam, prior)
-
-
-def reparameterized_gradient(lam, noise, d_z):
-    return sample_backward(scaled_noise(lam, noise), d_z) / len(noise)
-
-
-def svi_step(lam, v, d_lam, step_size, momentum, clip):
-    (v,), step = Momentum(step_size, momentum).update((v,), svi.clipped(d_lam, clip))
-    return lam + step, v
-
-
-class Objective(base.Objective):
-    """What `svi.ascend` and `hvp` need of an objective, from a gradient of lam alone."""
-
-    supports = frozenset({"complex"})
-
-    def __init__(self, gradient):
-        self.of = gradient
-
-    def gradient(self, lam, noise=None):
-        return SimpleNamespace(lam=lam, noise=noise, d_lam=self.of(lam), terms=[])
-
-    def imaginary(self, evaluation, moved, r):
-        return base.Product(moved.d_lam.imag / r, [])
-
-
-def svi_loop(gradient, lam, steps, step_size, momentum, clip):
-    return svi.ascend(Objective(gradient), lam, range(steps), step_size, momentum, clip)
-
-
-ANTITHETIC = np.array([1.0, -1.0])[:, None, None]  # two noise samples with the moments of N(0, 1)
-
-
-def linear_model(w, log_s2, prior=None):
-    """z one number, x ~ N(w z, s2): the model and its theta."""
-    model = LatentGaussianModel(MLPDecoder(MLP([1, len(w)]), Gaussian("global")), prior)
-    return model, np.concatenate([w, np.zeros(len(w)), [log_s2]])
-
-
-def negative_elbo(lam, x, w, log_s2):
-    model, theta = linear_model(w, log_s2)
-    return model.loss(lam, theta, x, np.tile(ANTITHETIC, (1, len(x), 1)))
-
-
-def best_lam(x, w, log_s2):
-    precision = 1 + w @ w / np.exp(log_s2)
-    return join((x @ w / np.exp(log_s2) / precision)[:, None], np.full((len(x), 1), -np.log(precision)))
-
-
-def amortization_gap(lam, x, w, log_s2):
-    return negative_elbo(lam, x, w, log_s2) - negative_elbo(best_lam(x, w, log_s2), x, w, log_s2)
-
-
-def encoder_gradient(x, W1, b1, W2, b2, d_lam):
-    net, phi = MLP([*W1.shape, 2], "tanh"), np.concatenate([p.ravel() for p in (W1, b1, W2, b2)])
-    d_phi = net.gradient(phi, net.evaluate(phi, x), d_lam)
-    cuts = np.cumsum([W1.size, b1.size, W2.size])
-    return tuple(d.reshape(p.shape) for d, p in zip(np.split(d_phi, cuts), (W1, b1, W2, b2)))
-
-
-def forward(gradient, lam_0, steps, step_size, momentum):
-    return np.array([lam_0, *svi.ascent(Objective(gradient), lam_0, range(steps), step_size, momentum)])
-
-
-class Recorded(base.Objective):
-    """An objective that knows its gradients along one path, for algorithm_1: those that led from each lam to the next."""
-
-    def __init__(self, lams, d_lam, d_theta, step_size, momentum):
-        v = np.diff(lams, axis=0) / step_size
-        before = np.concatenate([np.zeros_like(lams[:1]), v])[: len(v)]
-        self.d_lams, self.d_lam, self.d_theta = iter(momentum * before - v), d_lam, d_theta
-
-    def gradient(self, lam, noise):
-        return SimpleNamespace(lam=lam, d_lam=next(self.d_lams))
-
-    def evaluate(self, lam, noise):
-        return SimpleNamespace(loss=None, d_lam=self.d_lam, theta=self.d_theta)
-
-    def theta_sum(self):
-        return Sum(0.0)
-
-
-class Sum:
-    def __init__(self, total):
-        self.total = total
-
-    def add(self, term, weight=1.0):
-        self.total = self.total + weight * term.theta
-        return self
-
-    def value(self):
-        return self.total
-
-
-def backward(lams, d_lam, d_theta, lam_product, theta_product, step_size, momentum):
-    def product(f, step, v):
-        return SimpleNamespace(lam=lam_product(step.lam, v), theta=theta_product(step.lam, v))
-
-    f = Recorded(lams, d_lam, d_theta, step_size, momentum)
-    _, theta_bar, lam_bar = algorithm_1(f, lams[0], range(len(lams)), step_size, momentum, None, product)
-    return lam_bar, theta_bar
-
-
-def forward_product(gradient, lam, v, r):
-    f = Objective(gradient)
-    return hvp.forward_difference(f, f.gradient(lam), v, r).lam
-
-
-def central_product(gradient, lam, v, r):
-    return hvp.central_difference(Objective(gradient), SimpleNamespace(lam=lam, noise=None), v, r).lam
-
-
-def complex_product(gradient, lam, v, h):
-    return hvp.complex_step(Objective(gradient), Objective(np.zeros_like).gradient(lam), v, h).lam
-
-
-def scaled_step(lam, v, r):
-    return hvp.scaled_step(r)(lam, v)
-
-
-def encode(g, alpha, eps):
-    return GradientEncoding(alpha, eps).contents(None, SimpleNamespace(d_lam=-g))
-
-
-def gated_update(lam, output):
-    return Gated().apply(lam, output)
-
-
-def gated_backward(lam, output, d_lam):
-    return Gated().backward(lam, output, d_lam)
-
-
-def family(phi, y):
-    """lam (N, 2) of q(x | y), x one number."""
-    return join((phi[0] * y + phi[1])[:, None], np.full((len(y), 1), 2 * phi[2]))
-
-
-def inclusive_loss(phi, x, y):
-    return -log_density(x[:, None], family(phi, y))
-
-
-def inclusive_gradient(phi, x, y):
-    e = (x - phi[0] * y - phi[1]) * np.exp(-2 * phi[2])
-    return np.array([-(e * y).mean(), -e.mean(), (1 - e**2 * np.exp(2 * phi[2])).mean()])
-
-
-def exclusive(phi, y, model):
-    m, theta = linear_model(np.ones(1), 2 * model[2], prior=np.array([model[0], 2 * model[1]]))
-    return m.evaluate(family(phi, y), theta, y[:, None], np.tile(ANTITHETIC, (1, len(y), 1)))
-
-
-def exclusive_loss(phi, y, model):
-    return exclusive(phi, y, model).loss
-
-
-def exclusive_gradient(phi, y, model):
-    d_mu, d_log_var = exclusive(phi, y, model).d_lam.T
-    return np.array([(d_mu * y).mean(), d_mu.mean(), 2 * d_log_var.mean()])
-
-
-def named(*functions, **others):
-    return {f.__name__: f for f in functions} | others
-
-
-RIGHT = {
-    1: named(log_joint, log_likelihood, responsibilities, elbo),
-    2: named(sample, kl, kl_gradient, reparameterized_gradient),
-    3: named(svi.clipped, svi_step, svi=svi_loop),
-    4: named(negative_elbo, best_lam, amortization_gap, encoder_gradient),
-    5: named(forward, backward, svi.clipped_vjp),
-    6: named(forward_product, central_product, complex_product, scaled_step),
-    8: named(encode, gated_update, gated_backward),
-    11: named(inclusive_loss, inclusive_gradient, exclusive_loss, exclusive_gradient),
-}
+def solutions():
+    """{n: {function: the solution's}} of the functions that the stubs ask for."""
+    found = {}
+    for n, path in EXERCISES.items():
+        stub, names = (runpy.run_path(str(p)) for p in (path, path.parent / "solutions" / path.name))
+        found[n] = {name: names[name] for name, value in stub.items() if inspect.isfunction(value)}
+    return found
+
+
+RIGHT = solutions()
+log_joint, log_likelihood, _, elbo = RIGHT[1].values()
+sample, kl, kl_gradient, reparameterized_gradient = RIGHT[2].values()
+clipped, svi_step, svi_loop = RIGHT[3].values()
+negative_elbo, best_lam, amortization_gap, encoder_gradient = RIGHT[4].values()
+forward, _, _ = RIGHT[5].values()
+forward_product, central_product, _, scaled_step = RIGHT[6].values()
+encode, gated_update, gated_backward = RIGHT[8].values()
+inclusive_loss, inclusive_gradient, exclusive_loss, exclusive_gradient = RIGHT[11].values()
+difference, verdict_of, table, seeds_needed = RIGHT[7].values()
+lstm_step, lstm_backward, token_error = RIGHT[10].values()
+_, clipped_vjp, close, _, importance_bound = RIGHT[12].values()
+PLANTED = 12  # the exercise whose stub is no stub: its functions are wrong
 EVERY = pytest.mark.parametrize("n", RIGHT)
 EVERY_FUNCTION = pytest.mark.parametrize("n, name", [(n, name) for n in RIGHT for name in RIGHT[n]])
 
@@ -243,7 +57,7 @@ def failures(n, properties=None, **changed):
 
 
 def test_the_lessons_that_have_an_exercise():
-    assert sorted(EXERCISES) == [1, 2, 3, 4, 5, 6, 8, 11] == sorted(RIGHT)
+    assert sorted(EXERCISES) == [1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12] == sorted(RIGHT)
 
 
 @EVERY
@@ -256,7 +70,7 @@ def test_the_stub_has_the_functions_and_each_says_what_it_returns(n):
     names = {}
     exec(EXERCISES[n].read_text(), names)
     stubs = {name: f for name, f in names.items() if inspect.isfunction(f)}
-    assert set(stubs) == set(RIGHT[n]) and 2 <= len(stubs) <= 4
+    assert set(stubs) == set(RIGHT[n]) and 2 <= len(stubs) <= 5
     for name, f in stubs.items():
         assert re.search(r"\([A-Z23].*\)", f.__doc__), f"{name} tells no shape"
         assert any(p.says.startswith(name + ":") for p in PROPERTIES[n]), f"{name} has no property"
@@ -368,6 +182,71 @@ def maximum_likelihood(x, w, log_s2):
     return join((x @ w / size)[:, None], np.full((len(x), 1), log_s2 - np.log(size)))
 
 
+def shares(p):
+    return np.exp(p) / np.exp(p).sum(axis=1, keepdims=True)
+
+
+def top_of_the_batch(*mixture):
+    p = log_joint(*mixture)
+    return p.max() + np.log(np.exp(p - p.max()).sum(axis=1))
+
+
+def uniform_where_all_underflow(*mixture):
+    p = np.exp(log_joint(*mixture))
+    total = p.sum(axis=1, keepdims=True)
+    return np.where(total > 0, p / np.where(total > 0, total, 1), 1 / p.shape[1])
+
+
+def moved(lam, v, alpha):
+    return lam + alpha * v, v
+
+
+def walk_along(way, lam, v, g, alpha, gamma, clip):
+    return lam + alpha * way, svi_step(lam, v, g, alpha, gamma, clip)[1]
+
+
+CLIPPING = ("clipped with v", "clipped at step 0 only", "v clipped again", "v clipped where lam moves")
+
+
+def clipping_loop(wrong):
+    """The loop of SVI, with one thing wrong in how it clips."""
+
+    def svi_clipping(gradient, lam, steps, alpha, gamma, clip):
+        v = np.zeros_like(lam)
+        for k in range(steps):
+            g = gradient(lam)
+            if wrong == "clipped with v":
+                v = clipped(gamma * v - g, clip)
+            else:
+                v = gamma * v - clipped(g, None if wrong == "clipped at step 0 only" and k else clip)
+            if wrong == "v clipped again":
+                v = clipped(v, clip)
+            lam = lam + alpha * (clipped(v, clip) if wrong == "v clipped where lam moves" else v)
+        return lam
+
+    return svi_clipping
+
+
+def unpaired(a, b):
+    return np.array([(a - b).mean(), np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / len(a))])
+
+
+def mean_over_the_batch(x, *others):
+    d_x, d_h, d_c, d_W, d_b = lstm_backward(x, *others)
+    return d_x, d_h, d_c, d_W / len(x), d_b / len(x)
+
+
+def swap_gates(p):
+    i, f, *rest = np.split(p, 4, axis=-1)
+    return np.concatenate([f, i, *rest], axis=-1)
+
+
+def planted():
+    """The functions of exercise 12 as they are given out."""
+    names = runpy.run_path(str(EXERCISES[PLANTED]))
+    return {name: names[name] for name in RIGHT[PLANTED]}
+
+
 LOOPS = ("sign", "no alpha", "no momentum", "momentum first", "the next lam", "the last step alone")
 WRONG = {  # n: [(function, what is wrong, the function as it should not be)]
     1: [
@@ -377,6 +256,9 @@ WRONG = {  # n: [(function, what is wrong, the function as it should not be)]
         ("log_joint", "no 2 pi", lambda *a: log_joint(*a) + 0.5 * np.log(2 * np.pi)),
         ("log_likelihood", "a mean for a sum", lambda *a: log_likelihood(*a) - np.log(len(a[1]))),
         ("log_likelihood", "underflow", lambda *a: np.log(np.exp(log_joint(*a)).sum(axis=1) + 1e-300)),
+        ("log_likelihood", "the largest of the batch taken out", top_of_the_batch),
+        ("responsibilities", "the largest of the batch taken out", lambda *a: shares(log_joint(*a) - log_joint(*a).max())),
+        ("responsibilities", "uniform where all underflow", uniform_where_all_underflow),
         ("responsibilities", "over the wrong axis", lambda *a: np.exp(log_joint(*a)) / np.exp(log_joint(*a)).sum(axis=0)),
         ("elbo", "the entropy's sign", lambda q, *a: (q * (log_joint(*a) + np.log(np.where(q > 0, q, 1)))).sum(axis=1)),
         ("elbo", "no entropy", lambda q, *a: (q * log_joint(*a)).sum(axis=1)),
@@ -403,6 +285,11 @@ WRONG = {  # n: [(function, what is wrong, the function as it should not be)]
         ("svi_step", "not clipped", lambda lam, v, g, alpha, gamma, clip: svi_step(lam, v, g, alpha, gamma, None)),
         ("svi_step", "along the old v", wrong_walk),
         ("svi_step", "(1 - gamma) of the gradient", lambda lam, v, g, a, m, c: svi_step(lam, v, (1 - m) * g, a, m, c)),
+        ("svi_step", "clipped with v", lambda lam, v, g, *a: moved(lam, clipped(a[1] * v - g, a[2]), a[0])),
+        ("svi_step", "clipped from rest only", lambda lam, v, g, a, m, c: svi_step(lam, v, g, a, m, None if v.any() else c)),
+        ("svi_step", "v clipped again", lambda *a: moved(a[0], clipped(svi_step(*a)[1], a[5]), a[3])),
+        ("svi_step", "v clipped where lam moves", lambda *a: walk_along(clipped(svi_step(*a)[1], a[5]), *a)),
+        *(("svi", wrong, clipping_loop(wrong)) for wrong in CLIPPING),
         ("svi", "a step too many", lambda f, lam, k, *a: svi_loop(f, lam, k + 1, *a)),
         ("svi", "v is forgotten", svi_without_memory),
         ("svi", "not clipped", lambda f, lam, k, a, m, c: svi_loop(f, lam, k, a, m, None)),
@@ -424,7 +311,7 @@ WRONG = {  # n: [(function, what is wrong, the function as it should not be)]
         *(("backward", wrong, loop(wrong)) for wrong in LOOPS),
         ("forward", "uphill", lambda f, *a: forward(lambda lam: -f(lam), *a)),
         ("forward", "without lam_0", lambda *a: forward(*a)[1:]),
-        ("clipped_vjp", "u clipped", lambda g, clip, u: svi.clipped(u, clip)),
+        ("clipped_vjp", "u clipped", lambda g, clip, u: clipped(u, clip)),
         ("clipped_vjp", "scaled alone", lambda g, clip, u: u * np.minimum(1, clip / norms(g))[:, None]),
     ],
     6: [
@@ -443,6 +330,7 @@ WRONG = {  # n: [(function, what is wrong, the function as it should not be)]
         ("encode", "no sign", lambda g, *a: np.abs(encode(g, *a))),
         ("encode", "no alpha", lambda g, alpha, eps: encode(g, 1.0, eps)),
         ("encode", "no eps", lambda g, alpha, eps: encode(g, alpha, 1e-12)),
+        *(("encode", f"eps {e:g} for all", lambda g, alpha, eps, e=e: encode(g, alpha, e)) for e in (1e-5, 1e-3)),
         ("encode", "the halves exchanged", lambda *a: join(*halves(encode(*a))[::-1])),
         ("gated_update", "the gate the other way", lambda lam, o: gated_update(lam, o * np.repeat([1, -1], lam.shape[1]))),
         ("gated_update", "no gate", lambda lam, o: lam + halves(o)[0]),
@@ -450,6 +338,38 @@ WRONG = {  # n: [(function, what is wrong, the function as it should not be)]
         ("gated_backward", "a sign", lambda lam, o, d: gated_backward(lam, o, d) * np.repeat([1, -1], lam.shape[1])),
         ("gated_backward", "no lam - c", lambda lam, o, d: gated_backward(lam, o, d)[:, [*range(lam.shape[1])] * 2]),
         ("gated_backward", "the gate for 1 - gate", lambda lam, o, d: d[:, [*range(lam.shape[1])] * 2] - gated_backward(lam, o, d)),
+    ],
+    7: [
+        ("difference", "not paired", unpaired),
+        ("difference", "the standard deviation", lambda a, b: difference(a, b) * [1, len(a) ** 0.5]),
+        ("difference", "ddof=0", lambda a, b: difference(a, b) * [1, (1 - 1 / len(a)) ** 0.5]),
+        ("verdict", "the mean alone", lambda a, b: np.sign((a - b).mean())),
+        ("verdict", "one standard error", lambda a, b: np.sign((a - b).mean()) * (abs(difference(a, b)[0]) > difference(a, b)[1])),
+        ("verdict", "the wrong way round", lambda a, b: verdict_of(b, a)),
+        ("table", "with the first only", lambda losses: np.array([[verdict_of(a, losses[0])] * len(losses) for a in losses])),
+        ("table", "transposed", lambda losses: table(losses).T),
+        ("seeds_needed", "one too few", lambda m, s: np.maximum(2, seeds_needed(m, s) - 1)),
+        ("seeds_needed", "one standard error", lambda m, s: seeds_needed(m, s / 2)),
+    ],
+    10: [
+        ("lstm_step", "i and f exchanged", lambda x, h, c, W, b: lstm_step(x, h, c, *(swap_gates(p) for p in (W, b)))),
+        ("lstm_step", "no tanh of c", lambda x, h, c, W, b: (np.arctanh(lstm_step(x, h, c, W, b)[0]), lstm_step(x, h, c, W, b)[1])),
+        ("lstm_step", "h of the old c", lambda x, h, c, W, b: (lstm_step(x, h, c, W, b)[0] * 0 + c, lstm_step(x, h, c, W, b)[1])),
+        ("lstm_backward", "no d_c of h'", lambda *a: lstm_backward(*a[:5], 0 * a[5], a[6])),
+        ("lstm_backward", "no d_c from outside", lambda *a: lstm_backward(*a[:6], 0 * a[6])),
+        ("lstm_backward", "a mean over the batch", mean_over_the_batch),
+        ("lstm_backward", "d_c without f", lambda *a: (*lstm_backward(*a)[:2], a[6], *lstm_backward(*a)[3:])),
+        ("token_error", "a sign", lambda *a: -token_error(*a)),
+        ("token_error", "no softmax", lambda logits, token: np.eye(logits.shape[1])[token]),
+        ("token_error", "overflow", lambda a, token: np.eye(a.shape[1])[token] - np.exp(a) / np.exp(a).sum(axis=1, keepdims=True)),
+    ],
+    12: [
+        *((name, "as planted", wrong) for name, wrong in planted().items()),
+        ("close", "atol alone", lambda a, b, rtol, atol: np.linalg.norm(a - b) <= atol),
+        ("close", "the larger of the two", lambda a, b, r, t: np.linalg.norm(a - b) <= max(r * np.linalg.norm(b), t)),
+        ("close", "not NaN", lambda a, b, r, t: ~(np.linalg.norm(a - b) > r * np.linalg.norm(b) + t)),
+        ("importance_bound", "a sum", lambda w: np.logaddexp.reduce(w, axis=0)),
+        ("importance_bound", "underflow", lambda w: np.log(np.exp(w).mean(axis=0) + 1e-300)),
     ],
     11: [
         ("inclusive_loss", "log q", lambda *a: -inclusive_loss(*a)),
@@ -478,6 +398,31 @@ def test_a_wrong_solution_fails_with_a_number_or_a_shape_and_no_other_function_i
     for says, why in found:
         assert says.startswith(name + ":")
         assert re.search(r"off by|shape|is complex|was called|should|asked for", why), why
+
+
+def test_the_clipping_loop_with_nothing_wrong_is_right():
+    assert failures(3, svi=clipping_loop(None)) == []
+
+
+def test_the_input_that_is_shown_is_the_one_that_the_function_received():
+    received = []
+
+    def wrong(q, *mixture):
+        received.append(q)
+        return elbo(q, *mixture) + 1
+
+    (verdict,) = judge(
+        Here(RIGHT[1] | {"elbo": wrong}), [p for p in PROPERTIES[1] if p.says.startswith("elbo: log p(x)")]
+    )
+    assert verdict.status == "FAIL" and np.array_equal(verdict.inputs["q"], received[-1])
+
+
+def test_every_function_has_hints_that_are_not_its_solution():
+    for n, path in EXERCISES.items():
+        hints = lessons.hints(path)
+        assert set(hints) == set(RIGHT[n]), n
+        for texts in hints.values():
+            assert 2 <= len(texts) <= 4 and all(20 < len(text) < 300 and "return" not in text for text in texts)
 
 
 def test_every_exercise_has_four_wrong_solutions():
@@ -618,7 +563,11 @@ def test_a_solution_passes(capsys, tmp_path):
 @EVERY
 def test_a_stub_is_all_to_do(n, capsys):
     assert main(["check", f"{n:02}"]) == 1
-    assert counts(capsys.readouterr().out.splitlines()) == [0, 0, len(PROPERTIES[n])]
+    lines = capsys.readouterr().out.splitlines()
+    if n == PLANTED:
+        assert {line[6:].split(":")[0] for line in lines if line.startswith("FAIL")} == set(RIGHT[n])
+    else:
+        assert counts(lines) == [0, 0, len(PROPERTIES[n])]
 
 
 def test_a_wrong_sign_is_told_with_the_sentence_the_numbers_and_the_smallest_input(capsys, tmp_path):
@@ -719,7 +668,7 @@ def test_what_the_file_prints_is_shown_apart(capsys, tmp_path):
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["check", "07"], "there is no exercise 07"),
+        (["check", "09"], "there is no exercise 09"),
         (["check", "kl"], "there is no exercise kl"),
         (["check", "02", "--file", "nowhere.py"], "there is no file nowhere.py"),
         (["check", "02", "--seconds", "0"], "seconds is 0.0; expected between"),
@@ -823,9 +772,10 @@ def test_a_notebook_has_the_lessons_cells(folder, capsys):
     assert capsys.readouterr().out == f"written to {path}\n"
     book = json.loads(path.read_text())
     check_notebook(book)
+    title = "# 3. SVI, step by step\n\nThe bound: $\\log p(x) \\ge$ ELBO.\n\n    indented\n"
     assert [(cell["cell_type"], "".join(cell["source"])) for cell in book["cells"]] == [
-        ("markdown", "# 3. SVI, step by step\n\nThe bound: $\\log p(x) \\ge$ ELBO.\n\n    indented"),
-        ("code", f"# where the lesson lies, from where it finds savi\n__file__ = {str(folder / '03_svi.py')!r}"),
+        ("markdown", title + lessons.NEEDS_SAVI.rstrip()),
+        ("code", lessons.FIND_SAVI.rstrip()),
         ("code", "import savi\n\nx = 1  # %% is no marker here"),
         ("code", "if x:\n\n    print(savi.__version__)"),
         ("markdown", "## Try next"),
@@ -851,6 +801,8 @@ def test_every_lesson_has_a_title_and_makes_a_notebook_whose_code_compiles(n):
     book = lessons.notebook(LESSONS[n])
     check_notebook(book)
     assert lessons.title(LESSONS[n]) != LESSONS[n].stem
+    assert "pip install" in "".join(book["cells"][0]["source"])
+    assert str(lessons.FOLDER.parent) not in json.dumps(book) and "__file__" not in json.dumps(book)
     for cell in book["cells"]:
         if cell["cell_type"] == "code":
             compile("".join(cell["source"]), LESSONS[n].name, "exec")
