@@ -117,7 +117,7 @@ def draw(results):
         levels = surface.max() - np.array([200, 120, 80, 55, 40, 28, 20, 14, 9, 5, 2.5, 1, 0])
         filled = ax.contourf(grid, grid, surface, levels=levels, cmap="Greys_r", extend="min", alpha=0.8)
         ax.contour(grid, grid, surface, levels=levels, colors="0.45", linewidths=0.4)
-        fig.colorbar(filled, ax=ax, label="ELBO (nats)", format="%.0f")
+        fig.colorbar(filled, cax=ax.inset_axes([1.03, 0, 0.05, 1]), label="ELBO (nats)", format="%.0f")
         for method, path in panel["paths"].items():
             look = plots.style(method) | {
                 "label": f"{plots.STYLES[method][3]}, {len(path) - 1} steps",
@@ -133,6 +133,7 @@ def draw(results):
         ax.set(title=titles[name], xlabel="$\\mu_1$", ylabel="$\\mu_2$", aspect="equal")
         ax.grid(False)
         ax.legend(fontsize=8, loc="lower left", framealpha=0.9)
+    fig.suptitle("one image under two models, each trained by its own method: heights and places differ", fontsize=10)
     inset = axes[0].inset_axes([0.78, 0.78, 0.2, 0.2])
     inset.imshow(np.reshape(results["image"], (28, 28)), cmap="gray_r")
     inset.set(xticks=[], yticks=[])

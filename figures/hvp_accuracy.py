@@ -110,6 +110,7 @@ def draw(results):
     r = results["r"]
     looks = {"forward": "sa-vae", "central": "vae+svi", "complex": "svi", "autograd": "vae+svi+kl", "exact": "vae"}
     labels = {"forward": "forward difference", "central": "central difference", "complex": "complex step"}
+    labels["exact"] = "exact (float64: the reference, 0)"
     for ax, dtype in zip(axes, ("float64", "float32")):
         for name, lines in results["product"][dtype].items():
             _curve(ax, r, lines, plots.style(looks[name]) | {"label": labels.get(name, name), "markersize": 4})
@@ -130,14 +131,14 @@ def draw(results):
         ax.text(
             SOURCE_R * 0.8, 3e-17, "r of the sources", rotation=90, fontsize=7, color="0.35", ha="right", va="bottom"
         )
-    axes[0].legend(frameon=False, fontsize=7.5, loc="upper left")
+    axes[0].legend(frameon=False, fontsize=7.5, loc="lower right", bbox_to_anchor=(1, 0.11))
     axes[2].legend(frameon=False, fontsize=7.5, loc="lower right")
     return fig
 
 
 def _curve(ax, r, lines, look):
     """Median over the seeds, with the range as a band; a flat line where there is no r."""
-    lines = np.maximum(np.array(lines), 1e-17)
+    lines = np.maximum(np.array(lines), 1e-17)  # zeros, which a logarithm does not have, are on the lower edge
     if lines.shape[1] == 1:
         lines = np.tile(lines, (1, len(r)))
         look = look | {"markevery": 4}

@@ -24,9 +24,9 @@ from savi import plots
 from savi.experiments import text_runs
 from savi.experiments.figures import Claim, script
 from savi.experiments.parallel import cores, run_all
-from savi.experiments.tables import verdict
+from savi.experiments.tables import difference, verdict
 from savi.experiments.text_runs import CURVES, METHODS, STEPS, Scale
-from savi.experiments.trial_tables import difference, over_seeds, verdict_of, worst
+from savi.experiments.trial_tables import over_seeds, verdict_of, worst
 from savi.experiments.trials import kept
 
 RUNS, SEEDS = pathlib.Path("runs") / "sa_table2", (0, 1, 2)

@@ -30,10 +30,13 @@ QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, a
 #
 # $q(z) = N(\mu, \mathrm{diag}\, s^2)$ with $s^2 = e^{\text{log\_var}}$, and `lam` = [mu, log_var], (B, 2D). A sample is
 # written as $z = \mu + s\,e$ with noise $e \sim N(0, I)$: now the noise does not depend on `lam`, and the gradient may go
-# inside the expectation ([LI] A.2). The bound has three terms ([LI] eq. 15):
+# inside the expectation ([LI] A.2). This is the *reparameterization* (Kingma & Welling 2014; Rezende, Mohamed & Wierstra
+# 2014). The bound has three terms ([LI] eq. 15):
 #
 # $$\text{ELBO} = E_e[\;\log p(x \mid z) \;+\; \log p(z) \;-\; \log q(z)\;].$$
 #
+# $J = \partial\, \text{outputs} / \partial z$ is the decoder's Jacobian (its outputs: a mean, or logits), and $\mu_p$,
+# $s_p^2$ are the mean and the variance of the prior, here 0 and 1.
 # Through $z$ each term passes $\partial z / \partial \mu = I$ and $\partial z / \partial s^2 = \mathrm{diag}(e / 2s)$:
 #
 # 1. $\log p(x \mid z)$ gives $J^T e_x$: the likelihood's error, sent back through the decoder ([LI] eq. 42, 54). For a
@@ -85,9 +88,29 @@ testing.assert_close(
 print("by hand = closed form = autograd = differences")
 
 # %% [markdown]
-# The same holds for every output and for both forms of the KL term, [E3]: `SampledKL` is the one derived above,
-# `AnalyticKL` (savi's default) has the expectations of $e_z$ and of the entropy in closed form. The table shows the
-# relative difference of closed form and autograd.
+# ## The KL term in closed form
+#
+# The last two terms together are $-\mathrm{KL}(q \| p)$. Between diagonal Gaussians the expectation needs no samples, as
+# $E_q[(z - \mu_p)^2] = s^2 + (\mu - \mu_p)^2$ and $E_q[(z - \mu)^2] = s^2$, [E3]:
+#
+# $$\mathrm{KL}(q \| p) = E_q[\log q(z) - \log p(z)] = \tfrac12 \sum \Big(\log \frac{s_p^2}{s^2}
+#   + \frac{s^2 + (\mu - \mu_p)^2}{s_p^2} - 1\Big),$$
+#
+# a sum over the dimensions, zero where $q$ is the prior. Differentiate it: $\nabla_\mu = (\mu - \mu_p) / s_p^2$, and
+# $\nabla_{\log s^2} = \tfrac12 (s^2 / s_p^2 - 1)$, as $s^2$ is its own derivative with respect to $\log s^2$.
+
+# %%
+prior = rng.normal(size=(B, 2 * D))
+(mu, log_var), (mu_p, log_var_p) = gaussian.split(lam), gaussian.split(prior)
+kl = (log_var_p - log_var + (np.exp(log_var) + (mu - mu_p) ** 2) / np.exp(log_var_p) - 1).sum(axis=1) / 2
+kl_gradient = gaussian.join((mu - mu_p) / np.exp(log_var_p), (np.exp(log_var - log_var_p) - 1) / 2)
+testing.assert_close(kl, savi.AnalyticKL.value(lam, prior), rtol=1e-12, name="[E3]")
+testing.check_gradient(lambda lam: savi.AnalyticKL.value(lam, prior), lam, kl_gradient)
+
+# %% [markdown]
+# So there are two forms of the KL term: `SampledKL` is the one derived at first, `AnalyticKL` (savi's default) has the
+# expectations of $e_z$ and of the entropy in closed form. Both are right for every output. The table shows the relative
+# difference of closed form and autograd.
 
 # %%
 print(f"{'output':24}{'KL term':14}{'lam':>10}{'theta':>10}")

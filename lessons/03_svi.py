@@ -16,7 +16,7 @@ import savi
 from savi import plots, testing
 from savi.experiments.evaluation import neg_elbo, optimum
 from savi.experiments.figures import lesson
-from savi.inference.svi import ascend, ascent
+from savi.inference.svi import ascend, ascent, clipped
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 
@@ -27,9 +27,10 @@ QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, a
 #
 # $$v_{k+1} = \gamma\, v_k - \nabla_\lambda f(\lambda_k), \qquad \lambda_{k+1} = \lambda_k + \alpha\, v_{k+1}$$
 #
-# ([SA] section 2, and the forward half of its Algorithm 1). $\alpha$ is the step size, $\gamma$ the momentum. It is
-# called stochastic because each gradient is an estimate, from fresh noise. In savi this is `savi.inference.svi.ascent`; here it is
-# once more by hand, on a small random model, to see that the two are the same.
+# ([SA] section 2, and the forward half of its Algorithm 1). $\alpha$ is the step size, $0 \le \gamma < 1$ the momentum.
+# *Stochastic* meant in Hoffman et al. (2013), who coined the name, that each step sees a random part of the data. Here, as
+# in [SA], each example has steps of its own, and what is random in a gradient is the noise of its samples. In savi this is
+# `savi.inference.svi.ascent`; here it is once more by hand, on a small random model, to see that the two are the same.
 #
 # **A check that would fail.** Break it: put the other common form of momentum into line A,
 # `v = gamma * v - (1 - gamma) * ...`. It is a fine algorithm, with another meaning of $\alpha$: a step size from a paper is
@@ -48,6 +49,21 @@ for noise_k in noise:
     v = gamma * v - f.evaluate(lam, noise_k).d_lam  # line A
     lam = lam + alpha * v
 testing.assert_close(lam, ascend(f, small.prior_lam(3), noise, alpha, gamma), rtol=1e-12, name="lam_5")
+
+# %% [markdown]
+# ## Clipping
+#
+# One huge gradient can throw an estimate far away. So the sources *clip*: the gradient of an example, a row $g$, is scaled
+# down to the length $c$ where it is longer, and left alone where it is not,
+#
+# $$\mathrm{clip}_c(g) = g \, \min(1, c / |g|), \qquad v_{k+1} = \gamma v_k - \mathrm{clip}_c(\nabla_\lambda f(\lambda_k)).$$
+#
+# Its direction stays, unlike where every entry is cut off by itself; each example has its own length, unlike where the
+# whole batch is measured; and what is clipped is each new gradient, never the momentum $v$, which may grow to $c / (1 - \gamma)$.
+
+# %%
+g = np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]])  # lengths 5, 0.5 and 0
+testing.assert_close(clipped(g, 1.0), np.array([[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]]), rtol=1e-12)
 
 # %% [markdown]
 # ## A bowl, where everything is known
@@ -188,8 +204,7 @@ left.set_ylim(1e-9, 1e3)
 left.legend(frameon=False, fontsize=8)
 for (alpha, gap), name in zip(curves.items(), ("vae", "svi", "vae+svi", "sa-vae")):
     middle.plot(AT, gap, **plots.style(name) | {"label": f"α = {alpha}"})
-middle.set(xlabel="step", ylabel="gap to the best q (nats per image)", title="images, no momentum")
-middle.set_ylim(0, 1.3 * curves[STEP_SIZES[0]][0])
+middle.set(xlabel="step", ylabel="gap to the best q (nats per image)", title="images, no momentum", yscale="log")
 middle.legend(frameon=False, fontsize=8)
 for (gamma, gap), name in zip(ends.items(), ("vae", "vae+svi", "sa-vae")):
     right.plot(EFFECTIVE, gap, **plots.style(name) | {"label": f"γ = {gamma}"})

@@ -314,7 +314,7 @@ plots.save(fig, PICTURES / "06_errors.png")
 #
 # ## What to try next
 #
-# - `STEP_SIZE = 0.005`: $v$ is ten times shorter. Where does the minimum of each curve move, and why not with `scaled_step`?
+# - `STEP_SIZE = 0.0005`: $v$ is ten times shorter. Where does the minimum of each curve move, and why not with `scaled_step`?
 # - Give the decoder the activation `"elu"`: its second derivative jumps at 0. Which products still agree with autograd to
 #   $10^{-12}$, and what do differences say for a unit that crosses 0 between $\lambda$ and $\lambda + r v$?
 # - `savi.SAVAE(..., hvp=my_product)`: train with a product of your own, for example the Gauss-Newton part of $H$.

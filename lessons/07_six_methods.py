@@ -121,7 +121,7 @@ assert rows["svi"]["KL"] < 0.5 * rows["vae"]["KL"], "SVI's steps do not get far 
 #
 # Draw the reconstruction term against the KL term. A bound is a diagonal line; methods on the same diagonal have the same
 # $-$ELBO and may still use $z$ very differently. Each path follows one trained model while it is given 0, 1, 2, ... inference
-# steps at test time; the open circle is the number of steps it was trained with.
+# steps at test time; the open circle is the number of steps it was trained with. SVI is far above the enlargement on the right.
 
 # %%
 REFINEMENT = (0, 1, 2, 5, 10, 20, 40)
@@ -203,9 +203,18 @@ plots.save(fig, PICTURES / "07_kl.png")
 #   170 with ten of them.
 # - **One seed, 2000 images, twelve epochs.** Differences of a nat or two mean nothing here.
 #
+# ## What a claim needs
+#
+# A table is of one draw of the seeds. Train two methods from the same $n$ seeds; what a seed does to both (its images, its
+# initial weights) cancels in the differences $d_s = a_s - b_s$. Their mean $\bar d$ has the standard error
+# $$\mathrm{SE} = \sqrt{\tfrac{1}{n-1} \sum_s (d_s - \bar d)^2} \; \big/ \sqrt n,$$
+# and savi's pages call a difference one where $|\bar d| > 2\,\mathrm{SE}$; otherwise the two are *not told apart*, which
+# is no claim that they are equal. Standard deviations of $a$ and $b$ alone, side by side in a table, do not say it: they
+# contain what the seed does to both. Exercise 07 asks for this.
+#
 # ## What to try next
 #
-# - Twice the inner steps: `CHANGES | {"steps": 16}`. Which methods' KL grows?
+# - Twice the inner steps: `CHANGES | {"steps": 20}`. Which methods' KL grows?
 # - `fit(..., warmup_epochs=4)` trains with a KL weight that rises from 0.1 to 1 ([E4]). Which latent dimensions does it save?
 # - Another seed: `fit(..., seed=1)`. Which differences in the table survive? One seed does not rank close methods.
 # - `python -m savi compare` does this with all images.

@@ -11,6 +11,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
 import numpy as np
+from matplotlib.colors import BoundaryNorm
 
 import savi
 from savi import optimizers, plots
@@ -26,9 +27,9 @@ QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, a
 # ## The equation
 #
 # An iterative inference model is a network that maps what can be seen at the current estimate to the next one
-# ([LI] eq. 5), with a gate $g \in [0, 1]$ for every entry of $\lambda$ ([LI] B.2, eq. 62):
-# $$\lambda_{t+1} = g_t \odot \lambda_t + (1 - g_t) \odot c_t, \qquad
-# (c_t, g_t) = \text{network}(\text{encoding}_t, \lambda_t; \phi).$$
+# ([LI] eq. 5), with a gate $\omega \in [0, 1]$ for every entry of $\lambda$ ([LI] B.2, eq. 62, where it is called $g$):
+# $$\lambda_{t+1} = \omega_t \odot \lambda_t + (1 - \omega_t) \odot c_t, \qquad
+# (c_t, \omega_t) = \text{network}(\text{encoding}_t, \lambda_t; \phi).$$
 # What can be seen ([LI] 4.1, B.1), any combination of
 #
 # - *gradient*: $[\alpha \log(|g| + \epsilon), \mathrm{sign}(g)]$ for every entry $g$ of $\nabla_\lambda \mathrm{ELBO}$, because
@@ -146,7 +147,7 @@ print(f"{'VAE':<18}  784 inputs   {vae_loss:.2f}")
 # %% [markdown]
 # ## Gates
 #
-# $g$ near 1 keeps an entry of $\lambda$, $g$ near 0 replaces it. [LI] B.2 reports that means receive updates over many
+# $\omega$ near 1 keeps an entry of $\lambda$, $\omega$ near 0 replaces it. [LI] B.2 reports that means receive updates over many
 # iterations, log-variances often one large update. Is it so here?
 
 
@@ -241,7 +242,7 @@ left.set(
 for part, look in (("mu", "sa-vae"), ("log_var", "vae+svi")):
     label = {"mu": "$\\mu$", "log_var": "log-variance"}[part]
     steps = range(1, ITERATIONS + 1)
-    middle.plot(steps, inside["gate " + part], **plots.style(look) | {"label": f"gate g, {label}"})
+    middle.plot(steps, inside["gate " + part], **plots.style(look) | {"label": f"gate ω, {label}"})
     hollow = plots.style(look) | {"label": f"|step|, {label}", "linestyle": ":", "markerfacecolor": "white"}
     middle.plot(steps, inside["step " + part], **hollow)
 middle.set(xlabel="iteration", ylabel="mean over images and dimensions", title="gates and steps", ylim=(0, None))
@@ -303,16 +304,18 @@ def height(image, mu):
 
 
 ascent = savi.VariationalEM(optimizers.SGD(0.001))
-fig, axes = plots.figure(columns=2, width=5.2, height=4.6)
+LEVELS, HEIGHTS = (
+    [-300, -200, -150, -100, -60, -40, -20, -10, -5, -2, 0.1],
+    "log p(x, z), from the highest point (nats)",
+)
+shades = BoundaryNorm(LEVELS, 256, extend="min")  # each of the levels is one step of grey
+fig, axes = plots.figure(columns=2, width=5.6, height=4.4)
 for ax, i in zip(axes, (3, 11)):
     image = x[[i]]
     surface = height(image, grid).reshape(len(axis), -1)
     below = surface - surface.max()
-    levels = -60 * np.linspace(1, 0, 12) ** 2
-    filled = ax.contourf(
-        axis, axis, below, levels=np.append(levels[:-1], 0.1), cmap="Greys_r", extend="min", alpha=0.85
-    )
-    fig.colorbar(filled, ax=ax, label="log p(x, z), from the highest point (nats)", format="%.1f")
+    filled = ax.contourf(axis, axis, below, levels=LEVELS, norm=shades, cmap="Greys_r", extend="min", alpha=0.85)
+    fig.colorbar(filled, cax=ax.inset_axes([1.03, 0, 0.04, 1]), ticks=LEVELS[:-1], label=HEIGHTS)
     top = grid[[np.argmax(surface)]]
     paths = {
         "svi": ("gradient ascent, 40 steps", ascent.path(flat, flat_theta, None, image, np.random.default_rng(0), 40)),

@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 import numpy as np
+from matplotlib.colors import BoundaryNorm
 
 sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve().parents[1]))
 
@@ -31,6 +32,16 @@ QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, a
 # Its parameters are random and known. The source has 1000 tokens and 100 units; here it is smaller, so that the lesson
 # ends in about a minute (`figures/sa_table1.py` runs the real size). The generator is not learned in this lesson: a
 # `FixedDecoder` holds its parameters, and what is trained is inference alone.
+#
+# One step of an LSTM, with $u = [x_t, h_{t-1}]$ and $a = u W + b$ in four parts (Hochreiter & Schmidhuber 1997):
+#
+# $$i, f, o = \sigma(a_i), \sigma(a_f), \sigma(a_o), \quad g = \tanh(a_g), \qquad
+#   c_t = f \odot c_{t-1} + i \odot g, \quad h_t = o \odot \tanh(c_t).$$
+#
+# Backwards: $c_t$ is used in $h_t$ as well as later, so $\bar c = \bar c_t + o\,(1 - \tanh^2 c_t)\,\bar h_t$; then
+# $\bar a_i = g\, i (1 - i)\, \bar c$, $\bar a_f = c_{t-1} f (1 - f)\, \bar c$, $\bar a_o = \tanh(c_t)\, o (1 - o)\, \bar h_t$,
+# $\bar a_g = i\,(1 - g^2)\,\bar c$, and $\bar c_{t-1} = f \bar c$, $\bar u = \bar a W^T$, $\bar W = u^T \bar a$. A token's log p is
+# $\log \mathrm{softmax}(a)_x$, whose gradient is one at the token, minus softmax, [E10]. Exercise 10 asks for both.
 #
 # The LSTM's states depend on the tokens, not on $z$. So savi computes them once for all $K$ steps of an inner loop.
 
@@ -169,10 +180,13 @@ for oracle, model in models.items():
 # ## A posterior with two modes
 #
 # With the affine oracle $\log p(x \mid z)$ is concave in $z$ (a log-softmax of affine logits), so every posterior has one
-# mode. With the hidden layer one in six has two or more, and a Gaussian must choose: [SA] Figure 1.
+# mode. With the hidden layer 34 of 150 have two or more, and a Gaussian must choose: [SA] Figure 1. The picture shows the
+# sequence whose second mode, at least 1 away from the first, is the highest, with crosses at the modes of the posterior. Its
+# surface is the ELBO over $\mu$, at the best Gaussian's variances: an average over so wide a Gaussian, in which the lower mode
+# need not be a hill of its own.
 
 # %%
-SPACING = 0.2
+SPACING = 0.2 if QUICK else 0.1  # on a coarse grid a narrow ridge that runs askew can look like two modes
 
 
 def posteriors(oracle):
@@ -189,22 +203,39 @@ for oracle, (modes, *_) in found.items():
 assert all(len(points) == 1 for points in found["affine"][0]), "a concave log-likelihood and two modes: one is wrong"
 
 modes, tables, axis = found["tanh"]
-second = [points[1][2] if len(points) > 1 else -np.inf for points in modes]  # its height below the first, in nats
-chosen = int(np.argmax(second))
-means = np.arange(-3, 3.01, 0.1)
+
+
+def second(points):
+    """How far below the first mode, in nats, the highest of those that are at least 1 away from it is."""
+    return max((p[2] for p in points[1:] if np.hypot(p[0] - points[0][0], p[1] - points[0][1]) >= 1), default=-np.inf)
+
+
+chosen = int(np.argmax([second(points) for points in modes]))
+places = np.array([point[:2] for point in modes[chosen]])
+reach = max(3, np.abs(places).max() + 0.3)
+means = np.linspace(-reach, reach, 61)
 heights = quadrature.surface(tables[chosen], axis, means, best["tanh"][chosen, 2:])
 
 fig, (left, right) = plots.figure(columns=2, width=5.2, height=4.2)
-levels = heights.max() - np.geomspace(0.1, 30, 12)[::-1]
-filled = left.contourf(means, means, heights.T, levels=[*levels, heights.max() + 1e-6], cmap="Greys_r", extend="min")
-fig.colorbar(filled, ax=left, label="ELBO (nats)", format="%.1f")
+levels = [-30, -20, -15, -10, -7, -5, -3, -2, -1, -0.5, -0.2, 1e-6]
+shades = BoundaryNorm(levels, 256, extend="min")
+filled = left.contourf(
+    means, means, heights.T - heights.max(), levels=levels, norm=shades, cmap="Greys_r", extend="min"
+)
+fig.colorbar(
+    filled, cax=left.inset_axes([1.03, 0, 0.04, 1]), ticks=levels[:-1], label="ELBO, from its highest point (nats)"
+)
+left.plot(*places.T, "X", color="w", markersize=11, markeredgecolor="k", linestyle="", label="posterior's modes")
 for name in ("vae", "svi", "vae-then-svi", "sa-vae"):
     look = plots.style(name)
     left.plot(*lams["tanh", name][chosen, :2], look["marker"], color=look["color"], markersize=8, markeredgecolor="w",
               label=look["label"])  # fmt: skip
 left.plot(*best["tanh"][chosen, :2], "*", color="#F0E442", markersize=14, markeredgecolor="k", label="best Gaussian")
 left.set(
-    xlabel="$\\mu_1$", ylabel="$\\mu_2$", aspect="equal", title=f"test sequence {chosen}: {len(modes[chosen])} modes"
+    xlabel="$\\mu_1$",
+    ylabel="$\\mu_2$",
+    aspect="equal",
+    title=f"test sequence {chosen}: a posterior of {len(modes[chosen])} modes",
 )
 left.legend(fontsize=8, loc="upper left")
 left.grid(False)

@@ -387,8 +387,8 @@ plots.save(fig, PICTURES / "11_model_4.png")
 #
 # With twenty binary draws there are a million paths. The score function needs one:
 # $\nabla\, \mathbb E_q[f] = \mathbb E_q[(f - b)\, \nabla \log q]$ with $f = \log q - \log p$, for any baseline $b$ that does
-# not know the draw, because $\mathbb E_q[\nabla \log q] = 0$. It is right on average, and noisy; a baseline, here the mean
-# of the other samples of the same $y$, takes out much of the noise.
+# not know the draw, because $\mathbb E_q[\nabla \log q] = 0$ (Williams 1992). It is right on average, and noisy; a baseline,
+# here the mean of the other samples of the same $y$, takes out some of the noise: how much, the numbers below say.
 
 # %%
 phi = trained_4["inclusive"][0]

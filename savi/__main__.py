@@ -18,6 +18,8 @@ EPILOG = """examples:
   python -m savi data fetch mnist                    fetch a data set from its publisher
   python -m savi lesson                              the lessons and their exercises
   python -m savi check 03                            grade your functions in lessons/exercises/03_*.py
+  python -m savi grade FOLDER --exercise 03          grade the files of a class
+  python -m savi book                                a book of all this, to read in a browser
 
 exit codes:
   0    all went well
@@ -61,6 +63,7 @@ def parser():
     fetch.add_argument("name", help="mnist, omniglot or ptb (glyphs and docs need no download)")
     _add_lesson(commands)
     _add_check(commands)
+    _add_teaching(commands)
     return p
 
 
@@ -87,6 +90,39 @@ def _add_check(commands):
     check.add_argument("number", help="an exercise, for example 03")
     check.add_argument("--file", help="your file (default: the stub in lessons/exercises)")
     check.add_argument("--seconds", help="time limit for each property", type=float, default=10.0)
+    check.add_argument("--json", action="store_true", help="print one JSON object, for programs that grade")
+    check.add_argument("--hint", help="hints for the first property that does not pass, the first N of them", metavar="N",
+                       nargs="?", type=int, const=1)  # fmt: skip
+
+
+def _add_teaching(commands):
+    g = commands.add_parser(
+        "grade",
+        help="grade the files of a class side by side",
+        description="Grade FOLDER/NAME.py, or FOLDER/NAME/NN_*.py, of every student: a row in a CSV and a JSON file each. What is "
+        "graded is kept: the same command goes on after Ctrl-C, and grades again what has changed.",
+        formatter_class=_defaults(),
+    )
+    g.add_argument("folder", metavar="FOLDER", help="the students' files")
+    g.add_argument("--exercise", required=True, help="an exercise, for example 03")
+    g.add_argument("--out", help="the table, with the same in JSON beside it", default="grades.csv")
+    g.add_argument("--weights", help="a TOML file of points: FUNCTION = points (default: one for each property)")
+    g.add_argument("--seconds", help="time limit for each property", type=float, default=10.0)
+    g.add_argument("--jobs", help="files at a time (default: the cores)", type=int)
+    b = commands.add_parser(
+        "book",
+        help="lessons, pages and API as a book to read in a browser, without a network",
+        description="Build the book with Sphinx (the extra: pip install .[book]) and print where its index.html is. Lessons "
+        "are run once; a second book of the same sources is quick.",
+        formatter_class=_defaults(),
+    )
+    b.add_argument("--out", help="folder of the book", default=os.path.join("runs", "book"))
+    b.add_argument("--quick", action="store_true", help="run the lessons in their quick setting")
+    b.add_argument("--draft", action="store_true", help="do not run the lessons: their text and code alone")
+    s = commands.add_parser("solution", help="write savi's own solution of an exercise, for teachers")
+    s.add_argument("number", help="an exercise, for example 03")
+    s.add_argument("--out", help="where it goes (default: NN_name_solution.py, here)")
+    s.add_argument("--force", action="store_true", help="replace a file that is there")
 
 
 def _add_compare(commands):
@@ -248,9 +284,43 @@ def run_lesson(options):
 
 def run_check(options):
     """Print which properties an exercise's functions have; exit code 0 if all, 1 if not."""
-    from .course.check import check
+    from .course.check import check, check_json, hint
+    from .engine.files import expect
 
-    return check(options.number, options.file, options.seconds)
+    if options.hint is not None:
+        expect("--hint", options.hint, options.hint >= 1, "at least 1")
+        return hint(options.number, options.hint, options.file, options.seconds)
+    return (check_json if options.json else check)(options.number, options.file, options.seconds)
+
+
+def run_grade(options):
+    """Grade a class; exit code 0, or 130 after Ctrl-C, when what is done has been saved."""
+    from .course import grade
+
+    o = options
+    rows = grade.grade(o.folder, o.exercise, o.out, o.weights, o.seconds, o.jobs)
+    print("", *grade.summary(rows), f"written to {o.out}", sep="\n")
+    return 0
+
+
+def run_book(options):
+    """Build the book and print where it is; exit code 0."""
+    from .course import book
+    from .engine.files import expect
+
+    expect("--out", repr(options.out), options.out.strip(), "a folder")
+    print(book.build(options.out, options.quick, run=not options.draft))
+    return 0
+
+
+def run_solution(options):
+    """Write a solution; exit code 0."""
+    from .course import lessons
+    from .engine.files import expect
+
+    expect("--out", repr(options.out), options.out is None or options.out.strip(), "a file")
+    print(f"written to {lessons.write_solution(options.number, options.out, options.force)}")
+    return 0
 
 
 def main(arguments=None):
@@ -269,6 +339,9 @@ def main(arguments=None):
             "data": run_data,
             "lesson": run_lesson,
             "check": run_check,
+            "grade": run_grade,
+            "solution": run_solution,
+            "book": run_book,
         }
         return commands[options.command](options)
     except InputError as error:

@@ -14,12 +14,12 @@ def log_joint(x, logits, mu, log_var):
 
 
 def log_likelihood(x, logits, mu, log_var):
-    """log p(x) = log sum_k p(x, k), (B,). It should be finite for |x| = 1000, where every p(x, k) is 0 in floats."""
+    """log p(x) = log sum_k p(x, k), (B,). It should be right for |x| = 1000, where every p(x, k) is 0 in floats."""
     raise NotImplementedError
 
 
 def responsibilities(x, logits, mu, log_var):
-    """The posterior p(k | x), (B, K), by Bayes' rule; finite for |x| = 1000."""
+    """The posterior p(k | x), (B, K), by Bayes' rule; right for |x| = 1000."""
     raise NotImplementedError
 
 

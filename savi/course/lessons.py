@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import tomllib
 
 from ..engine.files import InputError, replacing
 
@@ -35,6 +36,26 @@ def find(what, number=None):
         there = ", ".join(f"{n:02}" for n in sorted(paths)) or "none"
         raise InputError(f"there is no {what} {number} in {folder}; expected one of {there}")
     return paths[int(digits[0])]
+
+
+def hints(exercise):
+    """{function: its hints, the first says least} of an exercise (a path of `find`): a table of hints.toml beside it."""
+    path = exercise.with_name("hints.toml")
+    return tomllib.loads(path.read_text(encoding="utf-8")).get(exercise.stem[:2], {}) if path.is_file() else {}
+
+
+def write_solution(number, out=None, force=False):
+    """Write savi's own solution of an exercise to `out` (default: NN_name_solution.py, here); its path."""
+    exercise = find("exercise", number)
+    source = exercise.parent / "solutions" / exercise.name
+    if not source.is_file():
+        raise InputError(f"there is no solution {source}; expected one for exercise {exercise.stem}")
+    path = os.fspath(out or f"{exercise.stem}_solution.py")
+    if os.path.lexists(path) and not force:
+        raise InputError(f"{path} exists; --force replaces it, --out PATH writes elsewhere")
+    with replacing(path) as file:
+        file.write(source.read_bytes())
+    return path
 
 
 def title(path):
@@ -105,11 +126,29 @@ def _uncommented(lines):
     return [re.sub(r"^# ?", "", line) for line in lines]
 
 
+NEEDS_SAVI = """
+*A notebook of savi. It runs in any folder, where savi is installed for its kernel: `pip install .` in the folder of a
+checkout does that. `SAVI_QUICK=1` in the environment makes it small and fast; pictures are shown here.*
+"""
+FIND_SAVI = """import pathlib
+import sys
+
+if pathlib.Path("../savi/__init__.py").is_file():  # the notebook lies in the folder lessons of a checkout
+    sys.path.insert(0, str(pathlib.Path.cwd().parent))
+try:
+    import savi
+except ModuleNotFoundError:
+    raise ModuleNotFoundError("savi is not installed here: pip install . in the folder of a checkout, and restart") from None
+"""
+FINDS_ITSELF = re.compile(r"^sys\.path\.insert\(.*\n+", re.M)  # a script's line, from where it lies
+
+
 def notebook(path):
-    """The .ipynb (nbformat 4.5) of a lesson, as a dict for json. Its first code says where the lesson lies, as a script knows."""
-    found = cells(path.read_text(encoding="utf-8"))
+    """The .ipynb (nbformat 4.5) of a lesson, as a dict for json: its cells, and how to get savi in the first of each kind."""
+    found = [(kind, FINDS_ITSELF.sub("", text)) for kind, text in cells(path.read_text(encoding="utf-8"))]
     first = next((i for i, (kind, _) in enumerate(found) if kind == "code"), len(found))
-    found.insert(first, ("code", f"# where the lesson lies, from where it finds savi\n__file__ = {str(path)!r}"))
+    title = [(kind, text + "\n" + NEEDS_SAVI.rstrip()) for kind, text in found[:1] if kind == "markdown"]
+    found = [*title, *found[len(title) : first], ("code", FIND_SAVI.rstrip()), *found[first:]]
 
     def cell(number, kind, text):
         common = {

@@ -74,10 +74,15 @@ VERDICTS = ("holds", "weaker", "not told apart", "not at this scale", "refuted")
 
 
 def lesson():
-    """(whether to be quick, the folder for pictures) of a lesson: SAVI_QUICK=1 makes it small, and spares its pictures."""
+    """(whether to be quick, the folder for pictures) of a lesson: SAVI_QUICK=1 makes it small.
+
+    The checkout's pictures are a script's alone, at full size; others, and those of an installed savi, are temporary files.
+    """
+    from . import plots
+
     quick = bool(os.environ.get("SAVI_QUICK"))
     folder = pathlib.Path(__file__).resolve().parents[2] / "figures" / "lessons"
-    if quick:
+    if quick or plots.notebook() or not folder.is_dir():
         folder = pathlib.Path(tempfile.gettempdir()) / "savi-lessons"
     folder.mkdir(parents=True, exist_ok=True)
     return quick, folder

@@ -4,6 +4,9 @@ Colours are Okabe and Ito's, told apart by the colour-blind; each line has a mar
 that a grey print still tells them apart. matplotlib is imported here and nowhere below.
 """
 
+import io
+import sys
+
 import matplotlib
 
 matplotlib.use("agg", force=False)
@@ -50,10 +53,20 @@ def figure(columns=1, rows=1, width=4.6, height=3.6):
 
 
 def save(fig, path, dpi=130):
-    """Write the figure as PNG, whole or not at all, and close it."""
-    with replacing(path) as file:
-        fig.savefig(file, format="png", dpi=dpi)
+    """Write the figure as PNG, whole or not at all, show it where this is a notebook, and close it."""
+    png = io.BytesIO()
+    fig.savefig(png, format="png", dpi=dpi)
     plt.close(fig)
+    with replacing(path) as file:
+        file.write(png.getvalue())
+    if notebook():
+        sys.modules["IPython"].display.display(sys.modules["IPython"].display.Image(png.getvalue()))
+
+
+def notebook():
+    """Whether this process is a notebook's kernel, which can show pictures; a terminal cannot."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None
 
 
 def history(rows, name="valid"):
@@ -103,6 +116,10 @@ def comparison(results):
     right.set_xticks(ticks, [str(k) for k in ticks])
     right.minorticks_off()
     right.set_ylim(*_useful_range(refined.values()))
+    for line in right.lines:  # what comes from above the frame says from where
+        highest = np.nanmax(line.get_ydata(), initial=-np.inf)
+        if highest > right.get_ylim()[1]:
+            line.set_label(f"{line.get_label()}, from {highest:.0f}")
     right.legend(frameon=False)
     for ax, lines in ((left, trained), (right, refined)):
         ax.text(0.02, 0.02, _not_drawn(lines), transform=ax.transAxes, fontsize="small", va="bottom")

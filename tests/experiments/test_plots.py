@@ -1,6 +1,8 @@
 """The picture of a comparison is drawn whatever the numbers are, and says what it leaves out."""
 
 import io
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,6 +40,12 @@ def test_numbers_that_are_all_finite_are_all_drawn_and_nothing_is_said():
     assert said == said_left == "" and limits == pytest.approx((5.5, 9.0))
 
 
+def test_a_line_that_comes_from_above_the_frame_says_from_where():
+    fig = plots.comparison(results([(9, 8, 7, 6), (100, 9, 8, 7)]))
+    assert [text.get_text() for text in fig.axes[1].get_legend().get_texts()] == ["VAE", "VAE, then SVI, from 100"]
+    plots.plt.close(fig)
+
+
 @pytest.mark.parametrize("bad", [NAN, INF, -INF, 1e30, 7 * 101 + 1.0])
 def test_a_point_that_diverged_is_not_drawn_and_that_is_said(bad):
     (_, said_left, _), (right, said, limits) = drawn(results([(9, 8, 7, 6), (9, bad, 7, 8)]))
@@ -62,3 +70,15 @@ def test_a_method_that_diverged_is_nobodys_best_opponent():
         "svi minus vae-then-svi",
     ]
     assert "nan (one seed): one of them diverged" in lines[0]
+
+
+@pytest.mark.parametrize("shell, times", [(SimpleNamespace(kernel=3), 1), (SimpleNamespace(), 0), (None, 0)],
+                         ids=["a kernel", "a terminal", "no shell"])  # fmt: skip
+def test_a_saved_picture_is_shown_once_where_this_is_a_notebook(shell, times, monkeypatch, tmp_path):
+    shown = []
+    tools = SimpleNamespace(display=shown.append, Image=lambda data: data)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell, display=tools))
+    fig, _ = plots.figure()
+    plots.save(fig, tmp_path / "a.png")
+    assert shown == [(tmp_path / "a.png").read_bytes()] * times
+    assert fig.number not in plots.plt.get_fignums(), "a figure that is open would be shown again"

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from savi.course.properties import holds, parts
+from savi.course.properties import holds, parts, readable
 from savi.testing import assert_close
 
 CLIPS = st.sampled_from([1.0, 0.25, 2.0])
@@ -80,6 +80,21 @@ def a_step_is_clipped(student, g, clip):
     assert_close((g * way).sum(axis=1), -norms(g) * norms(way), 1e-9, 1e-12, name="gradient . way")
 
 
+@holds(
+    "svi_step: whatever v is, the gradient alone is clipped: v <- gamma v - clipped d_lam, and lam moves by alpha v",
+    v="B N",
+    g="B N",
+    momentum=st.sampled_from([0.5, 0.75]),
+    clip=CLIPS,
+)
+def a_step_clips_the_gradient_and_not_v(student, v, g, momentum, clip):
+    way, v_end = step(student, np.zeros_like(g), v, g, 0.5, momentum, clip)
+    taken = momentum * v - v_end  # what v took up of the gradient
+    assert_close(norms(taken), np.minimum(norms(g), clip), 1e-9, 1e-9, name="the length of what v takes up")
+    assert_close((g * taken).sum(axis=1), norms(g) * norms(taken), 1e-9, 1e-9, name="gradient . what v takes up")
+    assert_close(way, 0.5 * v_end, 1e-9, 1e-12, name="the way of lam")
+
+
 @holds("svi: after many steps lam is the exact posterior of z ~ N(0, 1), x ~ N(z, 1)", x="B D", lam="B 2D")
 def svi_finds_the_posterior(student, x, lam):
     def gradient(lam):
@@ -97,6 +112,20 @@ def svi_finds_the_posterior(student, x, lam):
 def svi_clips(student, lam, g, clip):
     way = student.svi(lambda lam: g, lam, 1, 0.25, 0.5, clip) - lam
     assert_close(norms(way), 0.25 * np.minimum(norms(g), clip), 1e-9, 1e-12, name="how far each example moves")
+
+
+@holds(
+    "svi: along a constant gradient of length |g| > clip, K steps go alpha clip (sum_{k=1..K} (1 - gamma^k)/(1 - gamma)) far",
+    lam=readable([2, 2]),
+    g=readable([2, 2], 1, 3),
+    momentum=MOMENTA,
+    steps=STEPS,
+    clip=st.sampled_from([0.25, 1.0]),
+)
+def svi_clips_every_gradient_and_not_v(student, lam, g, momentum, steps, clip):
+    way = student.svi(lambda lam: g, lam, steps, 0.25, momentum, clip) - lam
+    length = 0.25 * clip * sum((1 - momentum**k) / (1 - momentum) for k in range(1, steps + 1))
+    assert_close(norms(way), np.full(2, float(length)), 1e-9, 1e-9, name="how far each example moves")
 
 
 @holds("svi: `steps` gradients, each at the lam that the step before led to", lam="B N", momentum=MOMENTA, steps=STEPS)

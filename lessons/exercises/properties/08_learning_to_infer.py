@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from savi.course.properties import holds
 from savi.testing import assert_close, check_gradient
 
-ALPHAS, EPS = st.sampled_from([0.1, 0.5]), 1e-5
+SIZES = {"alpha": st.sampled_from([0.1, 0.5]), "eps": st.sampled_from([1e-5, 1e-3, 1e-8])}
 LOGITS = st.sampled_from([1000.0, -1000.0])
 
 
@@ -14,30 +14,30 @@ def split(both):
     return np.split(both, 2, axis=1)
 
 
-def encoded(student, g, alpha):
-    value = student.encode(g, alpha, EPS)
+def encoded(student, g, alpha, eps):
+    value = student.encode(g, alpha, eps)
     shape = (len(g), 2 * g.shape[1])
     assert np.shape(value) == shape, f"encode has shape {np.shape(value)}, expected (B, 2n) = {shape}"
     return split(value)
 
 
-@holds("encode: the gradient can be read off again, g = sign (exp(size / alpha) - eps)", g="B N", alpha=ALPHAS)
-def encoding_has_an_inverse(student, g, alpha):
-    size, sign = encoded(student, g, alpha)
-    assert_close(sign * (np.exp(size / alpha) - EPS), g, 1e-9, 1e-12, name="the gradient that was encoded")
+@holds("encode: the gradient can be read off again, g = sign (exp(size / alpha) - eps)", g="B N", **SIZES)
+def encoding_has_an_inverse(student, g, alpha, eps):
+    size, sign = encoded(student, g, alpha, eps)
+    assert_close(sign * (np.exp(size / alpha) - eps), g, 1e-9, 1e-12, name="the gradient that was encoded")
 
 
-@holds("encode: -g has the same sizes and the opposite signs", g="B N", alpha=ALPHAS)
-def encoding_is_symmetric(student, g, alpha):
-    (size, sign), (other_size, other_sign) = encoded(student, g, alpha), encoded(student, -g, alpha)
+@holds("encode: -g has the same sizes and the opposite signs", g="B N", **SIZES)
+def encoding_is_symmetric(student, g, alpha, eps):
+    (size, sign), (other_size, other_sign) = encoded(student, g, alpha, eps), encoded(student, -g, alpha, eps)
     assert_close(other_size, size, 1e-12, name="the sizes of -g")
     assert_close(other_sign, -sign, name="the signs of -g")
 
 
-@holds("encode: a gradient of zero has the sign 0 and the finite size alpha log(eps)", alpha=ALPHAS)
-def encoding_of_zero(student, alpha):
-    size, sign = encoded(student, np.zeros((1, 2)), alpha)
-    assert_close(size, np.full((1, 2), alpha * np.log(EPS)), 1e-9, name="the sizes")
+@holds("encode: a gradient of zero has the sign 0 and the finite size alpha log(eps)", **SIZES)
+def encoding_of_zero(student, alpha, eps):
+    size, sign = encoded(student, np.zeros((1, 2)), alpha, eps)
+    assert_close(size, np.full((1, 2), alpha * np.log(eps)), 1e-9, name="the sizes")
     assert_close(sign, np.zeros((1, 2)), name="the signs")
 
 
