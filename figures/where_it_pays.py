@@ -1,7 +1,7 @@
 """Where semi-amortization pays: against the number of training examples, with encoders that overfit less.
 
-    python figures/where_it_pays.py           glyphs (half an hour on one idle core)
-    python figures/where_it_pays.py --full    more of them, MNIST, and sequences from oracles that are known; not measured yet
+    python figures/where_it_pays.py           glyphs and MNIST (an hour on one idle core)
+    python figures/where_it_pays.py --full    more sizes and encoders, iterative models, sequences of known oracles; not measured
     python figures/where_it_pays.py --draw    draws the picture again from the JSON
 
 SA-VAE stands against a VAE, the VAE that SVI refines at test time alone (the same training run), and VAE+SVI, which trains at
@@ -32,7 +32,7 @@ from savi.experiments.tables import CERTAIN, verdict
 
 RUNS = str(pathlib.Path("runs") / "where_it_pays")
 SIZES = {  # data: {training examples, None for all: processor seconds of a run}
-    False: {"glyphs": {300: 5, 1000: 12, None: 8}},
+    False: {"glyphs": {100: 5, 300: 5, 1000: 12, None: 8}, "mnist": {1000: 6, 8000: 6}},
     True: {
         "glyphs": {100: 20, 300: 30, 1000: 60, 3000: 60, None: 120},
         "mnist": {100: 20, 300: 30, 1000: 60, 3000: 60, 8000: 60},
@@ -43,7 +43,7 @@ REFERENCE = {False: 12, True: 60}  # seconds of the runs on 1000 examples in whi
 CURES = {"glyphs": ("mlp", "linear"), "mnist": ("mlp", "linear"), "sequences": ("lstm", "small", "decay")}
 MORE_CURES = ("dropout", "noise", "small", "decay")  # of images
 MORE = {
-    False: {},
+    False: {("glyphs", 300): ("dropout",)},
     True: {(d, n): MORE_CURES for d in ("glyphs", "mnist") for n in (100, 300, 1000)},
 }
 TRAINED, SEEDS = ("vae", "vae+svi", "sa-vae"), (0, 1, 2, 3, 4)
