@@ -35,6 +35,7 @@ class Stopped(NamedTuple):
 
     @property
     def converged(self):
+        """Whether every judge's best stage came before the last one."""
         return all(best.epoch < self.history[-1]["epoch"] for best in self.best.values())
 
 

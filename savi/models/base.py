@@ -279,6 +279,7 @@ class Objective:
 
     @property
     def supports(self):
+        """The optional verbs that there are, those of the model."""
         return self.model.supports
 
     def reserve(self, held):

@@ -25,6 +25,7 @@ class Net:
 
     @property
     def size(self):
+        """How many parameters there are."""
         return sum(n * m for n, m in self.shapes)
 
     def layers(self, params):
