@@ -141,13 +141,18 @@ def draw(results):
     labels = list(dict.fromkeys(row["method"] for row in found["rows"]))
     for measure, marker, colour in (("neg_elbo", "o", "#0072B2"), ("nll", "D", "#D55E00")):
         for stop, fill in (("seconds", "full"), ("epochs", "none")):
-            values = [tables.values(found, label, trial_tables.key(measure, stop)) for label in labels]
+            found_at = trial_tables.key(measure, stop)
+            means, spreads = zip(
+                *(trial_tables.mean_and_spread(tables.values(found, name, found_at)) for name in labels)
+            )
             words = {"neg_elbo": "−ELBO", "nll": "−log p(x)"}[measure]
             left.errorbar(
-                [v.mean() for v in values], range(len(labels)), xerr=[v.std(ddof=1) for v in values], fmt=marker,
-                color=colour, fillstyle=fill, capsize=2, markersize=6, label=f"{words}, equal {stop}",
+                means, range(len(labels)), xerr=spreads, fmt=marker, color=colour, fillstyle=fill, capsize=2, markersize=6,
+                label=f"{words}, equal {stop}",
             )  # fmt: skip
-    left.set_yticks(range(len(labels)), [label.replace(", ", ",\n", 1) for label in labels], fontsize=8)
+    left.set_yticks(
+        range(len(labels)), [label.replace(", ", ",\n", 1) + _left(found, label) for label in labels], fontsize=8
+    )
     left.invert_yaxis()
     left.set(xlabel="nats per test image", title="mean and standard deviation over seeds")
     left.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.4, -0.18), ncol=2)
@@ -165,6 +170,13 @@ def draw(results):
     right.set(ylabel="lower −ELBO than after one iteration (%)")
     right.set_title(f"each iteration improves the ELBO up to {falls_until(losses)}", fontsize=11)
     return fig
+
+
+def _left(found, label):
+    """How many seeds are left of a method at equal seconds, where some diverged."""
+    values = tables.values(found, label, trial_tables.key("neg_elbo", "seconds"))
+    left = len(trial_tables.finite(values))
+    return "" if left == len(values) else f" ({left} of {len(values)})"
 
 
 def report(results):

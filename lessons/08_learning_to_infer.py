@@ -278,6 +278,9 @@ plots.save(fig, PICTURES / "08_learning_to_infer.png")
 # - Beyond the iterations of its training this gradient model drifts, and after sixty it is worse than it was after two. The one
 #   that also sees $x$ stays where it is. [LI] 5.3 reports stability over hundreds of iterations for gradients alone. Which of
 #   size, seed or length of training (320 minibatches here) makes the difference was not tried.
+# - `figures/li_fig6_10_optimizers.py` has three models for each of two encodings, and a step size chosen anew for each number of
+#   iterations. There the order is this one: the network is ahead of all that start from the prior up to its 16 iterations,
+#   behind RMSProp and Adam from 100 on, and behind Adam from an encoder's guess at every number of iterations.
 #
 # ## Trajectories
 #
@@ -343,6 +346,8 @@ plots.save(fig, PICTURES / "08_trajectories.png")
 # ## What to try next
 #
 # - `update=Residual()` for `Iterative`: [Andrychowicz et al. 2016] moved by $\lambda + c$. Is it as stable for 100 iterations?
+#   (`figures/li_ablation.py`: it is not, though it is better after five.)
 # - `SAMPLES = 1`: log and sign amplify the noise of a gradient. Who suffers more, the network or Adam?
 # - `kl=savi.SampledKL` for the model: [LI] B.4 found a sizeable difference for iterative inference. Why more than for a VAE?
-# - `figures/li_fig6_10_optimizers.py` and `figures/li_fig1_3_surface.py` do this at the sources' sizes.
+#   (`figures/li_ablation.py` could not tell the two apart at its small scale.)
+# - `figures/li_fig6_10_optimizers.py` and `figures/li_fig1_3_surface.py` do this for more images; `--full` at the sources' sizes.

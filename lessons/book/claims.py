@@ -19,7 +19,7 @@ PAGE = pathlib.Path(__file__).resolve().with_suffix(".md")
 FIGURES = PAGE.parents[2] / "figures"
 SCRIPTS = (  # in the order of the page
     "sa_fig1_surface", "sa_table1", "sa_table2", "where_it_pays", "li_fig1_3_surface", "li_fig4_reconstructions", "li_table1",
-    "li_counts",
+    "li_encoder_start", "li_fig5_samples_iterations", "li_fig6_10_optimizers", "li_ablation", "li_counts",
 )  # fmt: skip
 NOT_YET = {  # tables and figures of the sources that no script redraws, or not at equal cost
     "[LI] Figure 5": "more noise samples and more iterations in training help an iterative model",

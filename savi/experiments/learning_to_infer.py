@@ -20,15 +20,17 @@ from ..inference.svi import ascend
 from ..nets.highway import HighwayMLP
 from ..nets.mlp import MLP
 from . import tuning
-from .evaluation import along, importance_weighted, infer, neg_elbo
+from .evaluation import importance_weighted, infer, neg_elbo
 from .figures import image_model
+from .tables import CERTAIN
 from .training import fit
 from .trials import JUDGED_AT, at_both, best_valid, kept, searched, spend, surviving
 
 GRID = {"learning_rate": (5e-4, 1e-3, 2e-3, 4e-3), "samples": (1, 5), "layers": (0, 2), "step_size": (0.02, 0.05, 0.1)}
 TUNING, TUNING_SEED = 0.4, 100
 TRAINING_STEPS, TEST_STEPS = 10, 20  # of SVI; at test time an iterative model takes up to TEST_STEPS iterations
-BATCH, VALID, TEST, IW_TEST, SAMPLES, IW_SAMPLES = 50, 200, 500, 200, 20, 500
+BATCH, VALID, TEST, IW_TEST, SAMPLES = 50, 200, 500, 200, 20
+WALKED, RISE = 500, 10.0  # validation images for the number of iterations, and by how many nats none of them may rise
 
 
 class Recipe(NamedTuple):
@@ -91,7 +93,7 @@ METHODS = {
 
 class Setup(NamedTuple):
     """What a comparison is made on: a data set by name, its training images, the decoder latent-hidden-784, the epochs and
-    processor seconds of a run, and the folder of finished ones."""
+    processor seconds of a run, the folder of finished ones, and how many samples estimate log p(x)."""
 
     data: str
     train: int | None
@@ -100,6 +102,7 @@ class Setup(NamedTuple):
     epochs: float
     seconds: float
     runs: str
+    iw_samples: int = 500
 
     def images(self):
         """The Dataset."""
@@ -168,12 +171,14 @@ def trial(setup, name, seed, also=None, point=None):
     """
     point, images, model = point or tuned(setup, name)["point"], setup.images(), setup.model()
     method = METHODS[name].build(model, setup.hidden, point)
-    valid, x = _seen(images.valid[:VALID]), _seen(images.test[:TEST])
+    valid, x = _seen(images.valid[:WALKED]), _seen(images.test[:TEST])
 
     def measure(result):
         found = {}
         for svi in METHODS[name].svi:
-            found["svi" if svi else "own"] = _measured(METHODS[name], model, method, result, valid, x, seed, svi)
+            found["svi" if svi else "own"] = _measured(
+                METHODS[name], model, method, result, valid, x, seed, svi, setup.iw_samples
+            )
         return found | (also(model, method, result, x) if also else {})
 
     train = surviving(_trainer(model, method, images, seed, point["learning_rate"]))
@@ -181,10 +186,10 @@ def trial(setup, name, seed, also=None, point=None):
     return {"method": name, "seed": seed, **stops}
 
 
-def _measured(recipe, model, method, result, valid, x, seed, svi):
+def _measured(recipe, model, method, result, valid, x, seed, svi, iw_samples):
     """-ELBO and importance-weighted NLL on x, and what was chosen on `valid` for it."""
     steps = _iterations(model, method, result, valid, seed) if recipe.iterates else 0
-    at, chosen = (model, result.theta), {"iterations": steps}
+    at, chosen, valid = (model, result.theta), {"iterations": steps}, valid[:VALID]
 
     def start(images):
         rng = np.random.default_rng([seed, 1])
@@ -197,16 +202,29 @@ def _measured(recipe, model, method, result, valid, x, seed, svi):
     rng, few = np.random.default_rng([seed, 2]), slice(IW_TEST)
     return {
         "neg_elbo": float(neg_elbo(*at, lam, x, rng, SAMPLES).mean()),
-        "nll": -float(importance_weighted(*at, lam[few], x[few], rng, IW_SAMPLES).mean()),
+        "nll": -float(importance_weighted(*at, lam[few], x[few], rng, iw_samples).mean()),
         "chosen": chosen,
     }
 
 
 def _iterations(model, method, result, valid, seed):
-    """How many iterations of its own have the lowest -ELBO on the images `valid`."""
+    """How many iterations of its own are enough on the images `valid`."""
     path = method.path(model, *result[:2], valid, np.random.default_rng([seed, 1]), TEST_STEPS)
-    losses = along(model, result.theta, path, valid, 3)  # not a number where it diverges
-    return int(np.argmin(np.nan_to_num(losses, nan=np.inf)))
+    with np.errstate(all="ignore"):  # it may diverge
+        losses = [neg_elbo(model, result.theta, lam, valid, np.random.default_rng(3), 3) for lam in path]
+    return enough(np.array(losses))
+
+
+def enough(losses):
+    """The fewest iterations that no more of them better beyond two standard errors, paired over examples.
+
+    losses: -ELBO (iterations + 1, N), nats. Only those count up to which every example's is finite and at most RISE above
+    the lowest that it had: a walk that leaves one of some hundred examples leaves more of the next.
+    """
+    steady = (losses <= np.fmin.accumulate(losses) + RISE).all(axis=1)
+    losses = losses[: max(1, np.argmin(np.append(steady, False)))]
+    worse = losses - losses[losses.mean(axis=1).argmin()]
+    return int(np.argmax(worse.mean(axis=1) <= CERTAIN * worse.std(axis=1) / np.sqrt(worse.shape[1])))
 
 
 def tuned_svi(model, theta, lam, x, seed):

@@ -13,6 +13,7 @@ from .training import NonFiniteLoss
 from .tuning import search
 
 PILOT, NEAR = 0.1, 0.02  # epochs after which the cost is first known; the share of the seconds that may be left
+RATES = (2e-3, 4e-3, 8e-3, 16e-3)
 JUDGED_AT = sorted({round(1.08**k) for k in range(130)})  # epochs: each at first, then one in twelve
 
 
@@ -99,6 +100,19 @@ def searched(folder, loss, start, grid):
 
     point, curve = search(once, start, grid)
     return {"point": point, "curve": [row for row in curve if row["loss"] < float("inf")]}
+
+
+def tuned_rate(folder, train, seconds, rates=RATES):
+    """`searched` for a learning rate by the validation -ELBO of runs of so many processor seconds, kept beside the folder.
+
+    train(rate, epochs, out) -> FitResult. The search begins in the middle of `rates`, ascending.
+    """
+
+    def loss(point, out):
+        return best_valid(spend(lambda epochs: train(point["learning_rate"], epochs, out), seconds))
+
+    start = {"learning_rate": rates[len(rates) // 2]}
+    return kept(f"{folder}.json", searched, folder, loss, start, {"learning_rate": rates})
 
 
 def spent(result):

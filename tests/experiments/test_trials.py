@@ -99,6 +99,22 @@ def test_a_search_keeps_its_runs_and_leaves_out_those_of_no_use(tmp_path):
     assert sorted(tried) == [0.5, 1, 2, 4]
 
 
+def test_a_rate_is_tuned_from_the_middle_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "spend", lambda train, seconds: train(seconds))
+    asked = []
+
+    def train(rate, epochs, out):
+        asked.append((rate, epochs))
+        row = {"valid_neg_elbo": abs(np.log2(rate / 32e-3))}
+        return FitResult(None, None, None, [row], 0.0)
+
+    for _ in range(2):
+        found = trials.tuned_rate(str(tmp_path / "tuning"), train, 2.0)
+        assert found["point"] == {"learning_rate": 32e-3}  # beyond the end of the grid
+    assert [rate for rate, _ in asked] == [8e-3, 4e-3, 16e-3, 32e-3, 64e-3] and {e for _, e in asked} == {2.0}
+    assert (tmp_path / "tuning.json").exists()
+
+
 # --- the methods of [LI] ---------------------------------------------------------------------------------------------
 
 
@@ -109,12 +125,11 @@ def setup(tmp_path, monkeypatch):
     parts = [rng.random((n, 784), dtype=np.float32) ** 4 for n in (60, 20, 30)]
     images = savi.data.Dataset("grey", *parts)
     monkeypatch.setattr(learning_to_infer.data, "load", lambda name: images)
-    monkeypatch.setattr(learning_to_infer, "IW_SAMPLES", 5)
     monkeypatch.setattr(learning_to_infer, "TEST_STEPS", 4)
     monkeypatch.setattr(trials, "spend", lambda train, seconds: train(0.2))  # no test asks the clock
     monkeypatch.setattr(learning_to_infer, "spend", lambda train, seconds: train(0.1))
     learning_to_infer._images.cache_clear()
-    yield Setup("grey", 40, 3, (6, 6), 0.1, 1.0, str(tmp_path))
+    yield Setup("grey", 40, 3, (6, 6), 0.1, 1.0, str(tmp_path), iw_samples=5)
     learning_to_infer._images.cache_clear()
 
 
@@ -164,14 +179,51 @@ def test_layers_between_x_and_lam_are_as_asked(name, layers):
     assert len(reads_x.sizes) == 2 + layers and set(reads_x.sizes[1:-1]) <= {6}
 
 
-def test_a_path_that_diverges_is_not_the_best(monkeypatch):
-    monkeypatch.setattr(learning_to_infer, "along", lambda *arguments: [9.0, 7.0, 8.0, np.nan, np.inf])
+def losses(*means, images=50):
+    """-ELBO (iterations + 1, images) with these means; images differ by much, and by little from one iteration to the next."""
+    rng = np.random.default_rng(0)
+    small = rng.normal(0, 0.1, (len(means), images))
+    return np.array(means)[:, None] + rng.normal(0, 20, images) + small - small.mean(axis=1, keepdims=True)
+
+
+def test_iterations_are_enough_where_more_gain_nothing_that_is_certain():
+    assert learning_to_infer.enough(losses(90, 80, 75, 74.99, 75.01, 74.98)) == 2
+    assert learning_to_infer.enough(losses(90, 80, 75, 74)) == 3
+    assert learning_to_infer.enough(losses(80, 90, 95)) == 0
+    assert learning_to_infer.enough(losses(80)) == 0
+
+
+@pytest.mark.parametrize("end", [np.nan, np.inf, 1e6, 60.0])
+def test_a_walk_that_leaves_one_image_stops_before_it(end):
+    found = losses(90, 80, 75, 70, 65)
+    found[3, 7] = found[2, 7] + end  # the mean of the last falls all the same
+    assert learning_to_infer.enough(found) == 2
+    found[3, 7] = found[2, 7] + learning_to_infer.RISE / 2
+    assert learning_to_infer.enough(found) == 4
+
+
+def test_a_walk_that_leaves_slowly_stops_too():
+    found = losses(90, 80, 75, 70, 65, 60)
+    found[:, 7] = 70 + 0.6 * learning_to_infer.RISE * np.arange(6)
+    assert learning_to_infer.enough(found) == 1
+
+
+def test_the_iterations_of_a_method_are_judged_image_by_image(setup):
+    model, x = setup.model(), np.random.default_rng(2).integers(0, 2, (30, 784)).astype(float)
+    theta = model.init(np.random.default_rng(0))
 
     class Method:
-        path = staticmethod(lambda *arguments: None)
+        """A walk that is away from its third step on, for one image alone."""
 
-    result = FitResult(None, None, None, [], 0.0)
-    assert learning_to_infer._iterations(None, Method, result, None, 0) == 1
+        @staticmethod
+        def path(model, theta, phi, x, rng, steps):
+            lams = np.zeros((steps + 1, len(x), 6))
+            lams[0, :, :3] = 2.0  # the mean moves to where the prior is
+            lams[3:, 4, :3] = 1e200
+            return lams
+
+    result = FitResult(theta, None, None, [], 0.0)
+    assert learning_to_infer._iterations(model, Method, result, x, 0) in (1, 2)
 
 
 def test_svi_after_an_inference_starts_from_it(setup):
@@ -231,6 +283,33 @@ def test_a_claims_cells_have_numbers_and_a_verdict_that_follows_from_them(better
     assert f"{mean:+.2f} ± " in cells["seconds"] and "of 4)" in cells["epochs"]
     (line,) = trial_tables.differences(found, name, ["VAE"])
     assert line.startswith(f"{name} minus VAE: equal seconds {mean:+.2f}")
+
+
+def test_seeds_that_diverge_are_counted_and_the_others_averaged():
+    found, name = made_up(np.random.default_rng(1), better=3.0), METHODS["iterative"].label
+    key = trial_tables.key("neg_elbo", "seconds")
+    for row in found["rows"]:
+        if row["method"] == name and row["seed"] in (0, 2):
+            row[key] = np.nan
+    left = [row[key] for row in found["rows"] if row["method"] == name and row["seed"] in (1, 3)]
+    lines = trial_tables.table(found)
+    assert f"{np.mean(left):.2f} ± {np.std(left, ddof=1):.2f} [2 of 4]" in "\n".join(lines) and "[n of m]" in lines[-1]
+    cells = trial_tables.claim_cells(found, name, "VAE")
+    assert cells["verdict"] == "not at this scale" and "diverged in 2 of 4 seeds" in cells["seconds"]
+    (line,) = trial_tables.differences(found, name, ["VAE"])
+    assert "equal seconds diverged in 2 of 4 seeds, in the others -" in line and "nan" not in line + "".join(lines)
+    assert trial_tables.over_seeds([np.nan, np.nan]) == "diverged [0 of 2]"
+    assert trial_tables.over_seeds([1.0, np.nan]) == "1.00 [1 of 2]"
+    assert "[n of m]" not in trial_tables.table(made_up(np.random.default_rng(1)))[-1]
+
+
+@pytest.mark.parametrize("away", [np.nan, np.inf, 3e8])
+def test_a_mean_beyond_all_bounds_has_diverged_and_so_has_its_log_p(away):
+    at = {"own": {"neg_elbo": away, "nll": 123.0}, "epochs": 5, "cpu": 2.5}
+    trial = {"method": "vae", "seed": 0, "seconds": at, "epochs": at | {"own": {"neg_elbo": 100.0, "nll": 95.0}}}
+    (row,) = trial_tables.rows([trial], METHODS)
+    assert np.isnan([row["neg_elbo at equal seconds"], row["nll at equal seconds"]]).all()
+    assert (row["neg_elbo at equal epochs"], row["nll at equal epochs"]) == (100, 95)
 
 
 def test_verdicts_weigh_seconds_and_epochs():
