@@ -22,9 +22,6 @@ SCRIPTS = (  # in the order of the page
     "li_encoder_start", "li_fig5_samples_iterations", "li_fig6_10_optimizers", "li_ablation", "li_counts",
 )  # fmt: skip
 NOT_YET = {  # tables and figures of the sources that no script redraws, or not at equal cost
-    "[LI] Figure 5": "more noise samples and more iterations in training help an iterative model",
-    "[LI] Figures 6, 10": "an iterative model reaches a lower −ELBO in fewer iterations than SGD, momentum, RMSProp and Adam",
-    "[LI] B.2, B.4": "gated against residual updates; the KL in closed form against sampled",
     "[SA] Figure 3": "which words the latent variable is about: saliency of words",
     "[SA] Table 3": "OMNIGLOT with a Gated PixelCNN: SA-VAE 90.05, VAE 90.43, without z 90.59",
     "[LI] Table 1, two levels": "hierarchies: VAE 82.63, iterative 82.457, both below one level",

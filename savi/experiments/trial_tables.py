@@ -89,7 +89,7 @@ def between(a, b):
     d = np.asarray(a) - np.asarray(b)
     left = finite(d)
     if len(left) == len(d):
-        return said(difference(a, b))
+        return said(tables.difference(a, b))
     words = f", in the others {'+' if left.mean() > 0 else ''}{over_seeds(left)}" if len(left) else ""
     return f"diverged in {len(d) - len(left)} of {len(d)} seeds{words}"
 
@@ -114,7 +114,7 @@ def claim_cells(results, name, other, measure="neg_elbo"):
         found = _values(results, name, other, measure, stop)
         numbers = ", ".join(f"{label} {over_seeds(v)}" for label, v in zip((name, other), found))
         cells[stop] = f"{numbers}; difference {between(*found)}"
-        verdicts[stop] = tables.verdict(*difference(*found)[:2])
+        verdicts[stop] = tables.verdict(*tables.difference(*found)[:2])
     return cells | {"verdict": verdict_of(**verdicts)}
 
 
