@@ -143,7 +143,7 @@ def claims(results):
     stable, more = {}, {}
     for stop in trial_tables.STOPS:
         gated, residual = (lost(results, name, stop) for name in (BASE, RESIDUAL))
-        found = trial_tables.difference(gated, residual)
+        found = tables.difference(gated, residual)
         stable[stop] = (
             f"-ELBO after {LONG} iterations minus after 5, at most {CEILING}: gated {trial_tables.over_seeds(gated)}, "
             f"residual {trial_tables.over_seeds(residual)}; difference {trial_tables.said(found)}"
@@ -155,7 +155,7 @@ def claims(results):
     for stop in trial_tables.STOPS:
         key = trial_tables.key("neg_elbo", stop)
         (a, b), (c, d) = ([tables.values(results, name, key) for name in pair] for pair in list(pairs().values())[1:])
-        found = trial_tables.difference(a - b, c - d)
+        found = tables.difference(a - b, c - d)
         cells[stop] += f"; the first difference minus the second {trial_tables.said(found)}"
         more[stop] = tables.verdict(*found[:2])
     both = trial_tables.worst([analytic["verdict"], trial_tables.verdict_of(**more)])

@@ -29,7 +29,8 @@ from savi.experiments.evaluation import infer, neg_elbo
 from savi.experiments.figures import Claim, highway_vae, image_model, iterative, script
 from savi.experiments.learning_to_infer import svi_from, tuned_svi
 from savi.experiments.parallel import cores, run_all
-from savi.experiments.trial_tables import STOPS, difference, over_seeds, said, verdict_of, worst
+from savi.experiments.tables import difference
+from savi.experiments.trial_tables import STOPS, over_seeds, said, verdict_of, worst
 from savi.experiments.trials import JUDGED_AT, at_both, surviving, tuned_rate
 from savi.inference.iterative import Data, Error, Gradient
 

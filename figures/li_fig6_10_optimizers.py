@@ -30,7 +30,8 @@ from savi.experiments import tables
 from savi.experiments.evaluation import along
 from savi.experiments.figures import Claim, highway_vae, image_model, iterative, script
 from savi.experiments.parallel import cores, run_all
-from savi.experiments.trial_tables import difference, over_seeds, said
+from savi.experiments.tables import difference
+from savi.experiments.trial_tables import over_seeds, said
 from savi.experiments.trials import RATES, best_valid, kept, searched
 from savi.experiments.tuning import search
 from savi.inference.iterative import Data, Gradient
