@@ -100,8 +100,13 @@ def _remove(part):
 def keep(path, value, of=None):
     """Write a value of JSON's kinds to a file that savi itself reads again, with a digest of it, and of what it is `of`."""
     with replacing(path) as file:
-        value, of = json.loads(json.dumps([value, of]))  # as it will be read
-        file.write(json.dumps({"content": value, "of": of, "sha256": _digest([value, of])}, indent=1).encode())
+        named = json.loads(json.dumps({"content": value} | ({} if of is None else {"of": of})))  # as it will be read
+        file.write(json.dumps(named | {"sha256": _digest(_signed(named))}, indent=1).encode())
+
+
+def _signed(named):
+    """What a file's digest is of: its content, with what that is of where it says so."""
+    return [named["content"], named["of"]] if "of" in named else named["content"]
 
 
 def kept(path, of=None):
@@ -110,10 +115,10 @@ def kept(path, of=None):
     try:
         with open(path, "rb") as file:
             found = json.load(file)
-        if _digest([found["content"], found["of"]]) != found["sha256"]:
+        if _digest(_signed(found)) != found["sha256"]:
             why = "its digest is another"
-        elif of not in (None, found["of"]):
-            why = f"it is of {found['of']}"
+        elif of not in (None, found.get("of")):
+            why = f"it is of {found.get('of')}"
         else:
             return found["content"]
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:

@@ -16,16 +16,11 @@ from .evaluation import at_a_time
 from .methods import build
 from .runs import prepared
 
-NUMBERS, ROWS = (
-    1 << 17,
-    500,
-)  # so many numbers, and at most so many rows, has the smaller batch; the larger twice as many
+ROWS = 768  # examples times samples of the smaller batch, at most; the larger has twice as many
 INNER = 2, 4  # inner steps
 PROCESS, VECTORS = 150e6, 10  # bytes of Python and its libraries; vectors like theta and phi that training holds
-GAP, FORWARD = (
-    4000,
-    0.4,
-)  # passes for the amortization gap of an example; what a pass forward alone costs of a whole one
+GAP = 4000  # passes that the amortization gap of an example takes
+FORWARD = 0.4  # what a pass forward alone costs of a whole one
 TUNED, SEARCHED = 8, 3000  # trainings that `--tune all` amounts to; inferences of an example that end in an inner step
 
 
@@ -81,7 +76,7 @@ def _sizes(settings):
 def _lines(name, task, settings, examples, steps):
     """Of a training step and of an inference, each with so many inner steps: [bytes, and bytes and seconds for each example],
     (2, 3), from two numbers of inner steps."""
-    rows = min(max(NUMBERS // max(np.asarray(examples.train[:1]).size, 1), 1), ROWS)  # examples times samples
+    rows = min(max(min(settings.batch, len(examples.train)) * settings.samples // 2, 1), ROWS)
     samples, at = min(settings.samples, rows), []
     for few in INNER:
         fewer = {"samples": samples, "steps": min(settings.steps, few), "iterations": min(settings.iterations, few)}

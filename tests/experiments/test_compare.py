@@ -13,7 +13,7 @@ from savi import data
 from savi.__main__ import main
 from savi.data import Dataset, synthetic
 from savi.engine.files import keep, kept
-from savi.experiments import compare, runs, tables
+from savi.experiments import compare, needs, runs, tables
 from savi.experiments.catalogue import TASKS
 from savi.experiments.methods import STEP_SIZES, build
 from savi.experiments.settings import Settings, settings_of
@@ -92,6 +92,7 @@ def test_an_interrupted_comparison_resumes_to_the_same_numbers(whole, tmp_path, 
         return gradient(self, *arguments, **options)
 
     monkeypatch.setattr(savi.SAVAE, "gradient", interrupted)
+    monkeypatch.setattr(needs, "needs", lambda *_: None)  # which takes steps, too
     assert run("--out", out, "--seeds", 0, 1) == 130
     assert (out / "sa-vae-seed0" / "last.npz").exists()
     assert run("--out", out, "--seeds", 0, 1, "--resume") == 0
@@ -145,8 +146,8 @@ def test_without_out_the_next_free_folder_is_taken(tmp_path, monkeypatch):
         (["--phi-decay", "1e9", "--methods", "svi"], ["--phi-decay is 1000000000.0", "below 1 / --learning-rate"]),
         (["--latent", str(10**23)], ["theta", "B of memory", "of this machine"]),
         (["--latent", "999999999999"], ["theta", "B of memory", "of this machine"]),
-        (["--samples", str(10**23), "--methods", "em"], ["em with", f"samples {10**23}", "PB of memory"]),
-        (["--steps", "99999999999", "--methods", "svi"], ["svi with", "steps 99999999999", "TB of memory"]),
+        (["--samples", str(10**23), "--methods", "em"], ["em with", f"samples {10**23}", "B of memory"]),
+        (["--steps", "99999999999", "--methods", "svi"], ["svi with", "steps 99999999999", "B of memory"]),
         (["--activation", "relu6"], ["relu6", "tanh"]),
         (["--methods", "vae", "vae"], ["twice"]),
         (["--samples", "0"], ["samples"]),

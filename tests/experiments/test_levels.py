@@ -69,7 +69,7 @@ def test_the_same_encoder_of_all_levels_has_the_right_width():
 @pytest.mark.parametrize(
     "changes, name, message",
     [
-        ({"levels": [0]}, "vae", r"--levels is \[0\]; expected whole numbers >= 1"),
+        ({"levels": [0]}, "vae", r"--levels is 0; expected a whole number >= 1"),
         ({"levels": []}, "iterative:levels", "has no levels; a network for each level needs it"),
         ({"levels": [2]}, "iterative:gru+lstm", "gru and lstm; expected one"),
         ({"levels": [2]}, "iterative:through-time", "expected gru or lstm"),

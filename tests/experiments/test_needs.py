@@ -59,7 +59,7 @@ def test_the_time_grows_with_what_takes_it(monkeypatch):
     ticks = iter(range(10**6))
     monkeypatch.setattr(needs.time, "process_time", lambda: float(next(ticks)))  # each call that is timed takes 1 s
     once, _ = needed("vae")
-    step = 1 / (2 * (needs.NUMBERS // M))  # of an example, in training and in inference
+    step = 1 / 50  # of an example, in training and in inference
     forward = needs.FORWARD * (5 * 10 + needs.GAP * 1)
     assert once.seconds == pytest.approx((200 + 10 + forward) * step)
     assert needed("vae", epochs=7)[0].seconds == pytest.approx((1400 + 10 + forward) * step)

@@ -814,7 +814,7 @@ def test_a_start_that_does_not_fit_or_is_not_there_is_told(tmp_path):
     path = tmp_path / "best.npz"
     with pytest.raises(InputError, match=r"theta to start from has shape \(51,\); MLPDecoder.* needs \(18,\)"):
         short(build()[1], LatentGaussianModel(MLPDecoder(MLP([2, 6]), Bernoulli())), start_from=path)
-    with pytest.raises(InputError, match="phi of the checkpoint to start from is of size 37; expected 28"):
+    with pytest.raises(InputError, match="phi to start from is of size 37; expected that of the method, 28"):
         short(VAE(MLP([6, 4])), start_from=path)
     with pytest.raises(InputError, match="cannot start from"):
         short(build()[1], start_from=tmp_path / "missing.npz")
