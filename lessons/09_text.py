@@ -15,6 +15,7 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import SAVAE, SVI, VAE, LanguageDecoder, LatentGaussianModel, LSTMEncoder, plots
+from savi.course.lessons import FOLDER
 from savi.data import text
 from savi.data.ngrams import KneserNey
 from savi.experiments.evaluation import active_units, elbo_parts, infer, perplexity
@@ -32,7 +33,7 @@ QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, a
 # `<unk>`; the last token of a document is `</s>`, and -1 is padding behind it.
 
 # %%
-BOOK = pathlib.Path(savi.__file__).parents[1] / "lessons" / "book"
+BOOK = FOLDER / "book"
 CORPUS = f"text:{BOOK}" if QUICK else "docs"
 TRAIN, TEST = (48, 12) if QUICK else (400, 100)
 data = text.load(CORPUS, vocabulary=200, shortest=24, longest=40)

@@ -727,7 +727,7 @@ def test_what_the_file_prints_is_shown_apart(capsys, tmp_path):
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (["check", "09"], "there is no exercise 09"),
+        (["check", "16"], "there is no exercise 16"),
         (["check", "kl"], "there is no exercise kl"),
         (["check", "02", "--file", "nowhere.py"], "there is no file nowhere.py"),
         (["check", "02", "--seconds", "0"], "seconds is 0.0; expected between"),

@@ -231,4 +231,4 @@ def test_a_solution_is_written_once_and_passes(tmp_path, monkeypatch, capsys):
     assert found.passed()
     assert main(["solution", "08"]) == 2 and "--force" in capsys.readouterr().err
     assert main(["solution", "08", "--force"]) == 0 == main(["solution", "08", "--out", "other.py"])
-    assert main(["solution", "09"]) == 2
+    assert main(["solution", "16"]) == 2

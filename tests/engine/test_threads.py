@@ -10,6 +10,7 @@ import pytest
 
 from savi import MLP, SAVAE, SVI, VAE, VAESVI, Bernoulli, InputError, LatentGaussianModel, MLPDecoder
 from savi.engine import threads
+from savi.engine.files import expect
 from savi.testing import assert_close
 
 ENCODER = MLP([30, 40, 8])
@@ -130,7 +131,7 @@ def test_an_error_in_a_part_reaches_the_caller_and_a_part_may_call_run_itself():
     threads.use(2)
     assert list(threads.run(lambda i: sum(threads.run(lambda j: j, range(i))), range(4))) == [0, 0, 1, 3]
     with pytest.raises(InputError, match="no"):
-        list(threads.run(lambda i: threads.expect("i", i, i < 2, "no more"), range(4)))
+        list(threads.run(lambda i: expect("i", i, i < 2, "no more"), range(4)))
 
 
 def test_errstate_holds_inside_the_parts():
