@@ -7,7 +7,6 @@ import re
 
 import pytest
 
-import savi
 from savi.__main__ import main
 from savi.course import book, lessons, pages
 from savi.engine.files import InputError
@@ -120,4 +119,4 @@ def test_a_draft_is_built_without_a_warning_and_asks_no_other_host(tmp_path, cap
         for found in ELSEWHERE.findall(path.read_text(encoding="utf-8")):
             assert found.startswith("href="), f"{path}: {found}"
     lesson = (tmp_path / "html" / "lessons" / "03_svi.html").read_text(encoding="utf-8")
-    assert "Minutes: about 45" in lesson and "check 03" in lesson and "savi.SVI" in lesson and savi.__version__
+    assert "Minutes: about 45" in lesson and "savi.SVI" in lesson
