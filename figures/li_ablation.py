@@ -24,7 +24,7 @@ import savi
 from savi import plots
 from savi.experiments import tables, trial_tables
 from savi.experiments.evaluation import infer, neg_elbo
-from savi.experiments.figures import Claim, highway_vae, image_model, script
+from savi.experiments.figures import Claim, highway_vae, image_model, scale_in_words, script
 from savi.experiments.parallel import cores, run_all
 from savi.experiments.trials import JUDGED_AT, at_both, surviving, tuned_rate
 from savi.inference.iterative import Data, Gated, Gradient, Iterative, Residual, network
@@ -134,12 +134,7 @@ def pairs():
 
 def claims(results):
     """B.2 and B.4 of [LI]."""
-    scale = results["scale"]
-    nets = "-".join(map(str, (scale["latent"], *scale["hidden"], 784)))
-    ours = (
-        f"{scale['train']} images, {nets}, {scale['epochs']} epochs or {scale['seconds']} processor seconds, "
-        f"{len(results['seeds'])} seeds, learning rate tuned (60,000 images, 64-512-512-784, 1500 epochs)"
-    )
+    ours = scale_in_words(results)
     stable, more = {}, {}
     for stop in trial_tables.STOPS:
         gated, residual = (lost(results, name, stop) for name in (BASE, RESIDUAL))

@@ -26,7 +26,7 @@ import savi
 from savi import plots
 from savi.experiments import tables
 from savi.experiments.evaluation import infer, neg_elbo
-from savi.experiments.figures import Claim, highway_vae, image_model, iterative, script
+from savi.experiments.figures import Claim, highway_vae, image_model, iterative, scale_in_words, script
 from savi.experiments.learning_to_infer import svi_from, tuned_svi
 from savi.experiments.parallel import cores, run_all
 from savi.experiments.tables import difference
@@ -145,12 +145,7 @@ def iteration_gain(results, name, stop):
 
 def claims(results):
     """What [LI] 5.2 says of samples, iterations and encodings."""
-    scale = results["scale"]
-    nets = "-".join(map(str, (scale["latent"], *scale["hidden"], 784)))
-    ours = (
-        f"{scale['train']} images, {nets}, {scale['epochs']} epochs or {scale['seconds']} processor seconds, "
-        f"{len(results['seeds'])} seeds, learning rate tuned (60,000 images, 64-512-512-784, 1500 epochs)"
-    )
+    ours = scale_in_words(results)
 
     def claim(source, text, pairs, first=lambda stop: ""):
         """A claim that each of pairs {words: stop -> (a, b)} has a below b; first(stop): what its numbers begin with."""

@@ -120,3 +120,4 @@ def test_a_draft_is_built_without_a_warning_and_asks_no_other_host(tmp_path, cap
             assert found.startswith("href="), f"{path}: {found}"
     lesson = (tmp_path / "html" / "lessons" / "03_svi.html").read_text(encoding="utf-8")
     assert "Minutes: about 45" in lesson and "savi.SVI" in lesson
+    assert '<span class="pre">check</span> <span class="pre">03</span>' in lesson

@@ -237,7 +237,8 @@ def test_a_file_that_cannot_be_used_gets_one_sentence_and_exit_code_2(tmp_path, 
 
 @pytest.mark.parametrize("name", ["mine", "mine.py", "mine.txt:task", ":task", ""])
 def test_what_is_neither_a_name_nor_a_file_names_what_there_is(name):
-    with pytest.raises(savi.InputError, match=r"--data is .*glyphs, mnist, omniglot, .*text:PATH, or FILE\.py:NAME"):
+    known = ", ".join(TASKS)
+    with pytest.raises(savi.InputError, match=rf"--data is .*; expected one of {known}, text:PATH, or FILE\.py:NAME"):
         find(name)
 
 
@@ -424,7 +425,8 @@ def test_what_a_tasks_functions_give_is_looked_at(tmp_path, change, words):
         (
             COUNTS,
             "vae:deep",
-            "the 'deep' of method vae:deep is unknown; expected highway, .*, mlp",
+            "the 'deep' of method vae:deep is unknown; expected highway, linear, small, dropout, noise, "
+            "bottom-up, top-down, ladder, mlp",
         ),
         (COUNTS, "vae:mlp+highway", "one behind the colon"),
     ],
@@ -444,7 +446,9 @@ def test_an_unknown_setting_is_refused(tmp_path):
 
 
 def test_the_known_tasks_are_found_by_name_and_a_task_is_itself():
-    assert {"glyphs", "mnist", "omniglot", "synthetic", "docs", "ptb", "counts", "glyphs14"} <= set(TASKS)
+    colour = [name + kind for name in ("colour-glyphs", "cifar10", "svhn") for kind in ("", "-gaussian")]
+    text, small = ["docs", "ptb", "counts", "counts-poisson", "rcv1"], ["glyphs14", "omniglot14"]
+    assert list(TASKS) == ["glyphs", "mnist", "omniglot", *colour, "synthetic", *text, *small]
     assert all(find(name) is task and task.name == name for name, task in TASKS.items())
     assert find(COUNTS) is COUNTS
 
