@@ -19,8 +19,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import savi
 from savi import plots
 from savi.experiments.evaluation import optimum
-from savi.experiments.figures import script
 from savi.inference.svi import ascend
+from savi.studies.figures import script
 
 EPOCHS, STEPS, STEP_SIZE, CLIP, MOMENTUM = 6, 20, 0.02, 5.0, 0.5
 GRID = np.arange(-3.5, 3.51, 0.1)

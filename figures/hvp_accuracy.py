@@ -19,7 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import hvp, plots
-from savi.experiments.figures import script
+from savi.studies.figures import script
 
 STEPS = [10.0**e for e in np.arange(-8, 0.1, 0.5)]
 SOURCE_R = 1e-5

@@ -16,8 +16,8 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from savi import SAVAE, VAE, fit, hvp, plots
-from savi.experiments.figures import script
-from savi.experiments.text_runs import INNER, Scale, encoder_of, load, model_of
+from savi.studies.figures import script
+from savi.studies.text_runs import INNER, Scale, encoder_of, load, model_of
 
 STEPS, SOURCE_R, K, BATCH, SEEDS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6), 1e-5, 20, 16, 3
 SCALE = Scale(1000, (1000, 16, BATCH), 48)

@@ -22,12 +22,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.experiments import tables, trial_tables
+from savi.experiments import tables
 from savi.experiments.evaluation import infer, neg_elbo
-from savi.experiments.figures import Claim, highway_vae, image_model, scale_in_words, script
-from savi.experiments.parallel import cores, run_all
-from savi.experiments.trials import JUDGED_AT, at_both, surviving, tuned_rate
 from savi.inference.iterative import Data, Gated, Gradient, Iterative, Residual, network
+from savi.studies import trial_tables
+from savi.studies.figures import Claim, highway_vae, image_model, scale_in_words, script
+from savi.studies.trials import JUDGED_AT, at_both, surviving, tuned_rate
+from savi.sweeps.parallel import cores, run_all
 
 ITERATIVE = {  # name: (update, the KL in training)
     "iterative, gated, analytic KL": (Gated(), savi.AnalyticKL),

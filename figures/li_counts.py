@@ -22,12 +22,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import savi
 from savi import plots
 from savi.data import counts
-from savi.experiments import runs, tables
+from savi.experiments import tables
 from savi.experiments.catalogue import TASKS
 from savi.experiments.evaluation import along
-from savi.experiments.figures import Claim, script
 from savi.experiments.methods import build
 from savi.experiments.settings import settings_of
+from savi.studies.figures import Claim, script
+from savi.sweeps import runs
 
 RUNS, SEEDS, ITERATIONS = "runs/li_counts", (0, 1, 2), 16
 NAMES = ("vae", "vae-then-svi", "svi", "iterative:gradient")

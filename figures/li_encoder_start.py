@@ -20,10 +20,11 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from savi import plots
-from savi.experiments import tables, trial_tables
-from savi.experiments.figures import Claim, script
-from savi.experiments.learning_to_infer import METHODS, Setup, baseline, trial, tuned
-from savi.experiments.parallel import cores, run_all
+from savi.experiments import tables
+from savi.studies import trial_tables
+from savi.studies.figures import Claim, script
+from savi.studies.learning_to_infer import METHODS, Setup, baseline, trial, tuned
+from savi.sweeps.parallel import cores, run_all
 
 SEEDS, RUNS = (0, 1, 2), "runs/learning_to_infer"
 NAMES = ("vae-then-svi", "encoder-1", "encoder-2")

@@ -20,9 +20,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import savi
 from savi import plots
-from savi.experiments.figures import Claim, highway_vae, image_model, iterative, script
 from savi.inference.iterative import Data, Gradient
 from savi.inference.optimizers import SGD
+from savi.studies.figures import Claim, highway_vae, image_model, iterative, script
 
 AXIS = np.round(np.arange(-5, 5.001, 0.05), 2)
 TRAINING = {"batch": 64, "learning_rate": 1e-3, "seed": 0}

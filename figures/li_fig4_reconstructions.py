@@ -19,8 +19,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import savi
 from savi import plots
 from savi.experiments.evaluation import along
-from savi.experiments.figures import Claim, image_model, iterative, script
 from savi.inference.iterative import Gradient
+from savi.studies.figures import Claim, image_model, iterative, script
 
 ITERATIONS, SHOWN = 16, 5
 STAYS = 0.5  # nats above the lowest that claims call staying

@@ -26,13 +26,13 @@ import savi
 from savi import plots
 from savi.experiments import tables
 from savi.experiments.evaluation import infer, neg_elbo
-from savi.experiments.figures import Claim, highway_vae, image_model, iterative, scale_in_words, script
-from savi.experiments.learning_to_infer import svi_from, tuned_svi
-from savi.experiments.parallel import cores, run_all
 from savi.experiments.tables import difference
-from savi.experiments.trial_tables import STOPS, over_seeds, said, verdict_of, worst
-from savi.experiments.trials import JUDGED_AT, at_both, surviving, tuned_rate
 from savi.inference.iterative import Data, Error, Gradient
+from savi.studies.figures import Claim, highway_vae, image_model, iterative, scale_in_words, script
+from savi.studies.learning_to_infer import svi_from, tuned_svi
+from savi.studies.trial_tables import STOPS, over_seeds, said, verdict_of, worst
+from savi.studies.trials import JUDGED_AT, at_both, surviving, tuned_rate
+from savi.sweeps.parallel import cores, run_all
 
 SAMPLES, ITERATIONS, SEEDS, TUNING_SEED, VALID, TEST = (1, 5, 20), (2, 5, 16), (0, 1, 2), 100, 200, 500
 ENCODINGS = {

@@ -28,15 +28,15 @@ import savi
 from savi import plots
 from savi.experiments import tables
 from savi.experiments.evaluation import along
-from savi.experiments.figures import Claim, highway_vae, image_model, iterative, script
-from savi.experiments.parallel import cores, run_all
 from savi.experiments.tables import difference
-from savi.experiments.trial_tables import over_seeds, said
-from savi.experiments.trials import RATES, best_valid, kept, searched
 from savi.experiments.tuning import search
 from savi.inference.iterative import Data, Gradient
 from savi.inference.optimizers import OPTIMIZERS, Adam, clip_norm
 from savi.inference.svi import STEP_SIZES
+from savi.studies.figures import Claim, highway_vae, image_model, iterative, script
+from savi.studies.trial_tables import over_seeds, said
+from savi.studies.trials import RATES, best_valid, kept, searched
+from savi.sweeps.parallel import cores, run_all
 
 TRAINED, LONG, TURNS = 16, 1000, 5
 ENCODINGS = {"gradient": [Gradient()], "gradient+data": [Gradient(), Data()]}

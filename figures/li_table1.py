@@ -24,12 +24,13 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from savi import plots
-from savi.experiments import tables, trial_tables
+from savi.experiments import tables
 from savi.experiments.evaluation import along
-from savi.experiments.figures import Claim, beside, script
-from savi.experiments.learning_to_infer import METHODS, Setup, baseline, trial, tuned
-from savi.experiments.parallel import cores, run_all
 from savi.experiments.tables import CERTAIN
+from savi.studies import trial_tables
+from savi.studies.figures import Claim, beside, script
+from savi.studies.learning_to_infer import METHODS, Setup, baseline, trial, tuned
+from savi.sweeps.parallel import cores, run_all
 
 NAMES, SEEDS, TEST_ITERATIONS = ("vae", "vae-then-svi", "vae+svi", "iterative", "encoder-1"), (0, 1, 2, 3, 4), 16
 RUNS = "runs/learning_to_infer"

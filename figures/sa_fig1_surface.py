@@ -18,11 +18,11 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from savi import plots, quadrature
-from savi.experiments.figures import Claim, script
-from savi.experiments.oracle_runs import TEST, built, load
-from savi.experiments.parallel import cores, run_all
-from savi.experiments.sequences import K, estimate, known_model, refined, train
 from savi.experiments.tables import difference, verdict
+from savi.studies.figures import Claim, script
+from savi.studies.oracle_runs import TEST, built, load
+from savi.studies.sequences import K, estimate, known_model, refined, train
+from savi.sweeps.parallel import cores, run_all
 
 SEED, SPACING = 0, 0.2
 MEANS = np.round(np.arange(-3.5, 3.501, 0.05), 2)

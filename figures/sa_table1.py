@@ -32,8 +32,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from savi import plots
 from savi.experiments import tables
-from savi.experiments.figures import Claim, beside, script
-from savi.experiments.oracle_runs import (
+from savi.experiments.tables import CERTAIN, verdict
+from savi.studies.figures import Claim, beside, script
+from savi.studies.oracle_runs import (
     ABLATION,
     MANY,
     READINGS,
@@ -46,9 +47,8 @@ from savi.experiments.oracle_runs import (
     run,
     tune,
 )  # fmt: skip
-from savi.experiments.parallel import cores, run_all
-from savi.experiments.tables import CERTAIN, verdict
-from savi.experiments.trial_tables import over_seeds, verdict_of, worst
+from savi.studies.trial_tables import over_seeds, verdict_of, worst
+from savi.sweeps.parallel import cores, run_all
 
 SECONDS = {"tanh": 40.0, "affine": 20.0, "learned": 16.0}  # of training, for each method and seed
 RUNS, SEEDS, ABLATION_SEEDS = pathlib.Path("runs") / "sa_table1", tuple(range(8)), (0, 1, 2)

@@ -21,13 +21,13 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from savi import plots
-from savi.experiments import text_runs
-from savi.experiments.figures import Claim, script
-from savi.experiments.parallel import cores, run_all
 from savi.experiments.tables import difference, verdict
-from savi.experiments.text_runs import CURVES, METHODS, STEPS, Scale
-from savi.experiments.trial_tables import over_seeds, verdict_of, worst
-from savi.experiments.trials import kept
+from savi.studies import text_runs
+from savi.studies.figures import Claim, script
+from savi.studies.text_runs import CURVES, METHODS, STEPS, Scale
+from savi.studies.trial_tables import over_seeds, verdict_of, worst
+from savi.studies.trials import kept
+from savi.sweeps.parallel import cores, run_all
 
 RUNS, SEEDS = pathlib.Path("runs") / "sa_table2", (0, 1, 2)
 FULL = Scale(1000, (2500, 500, 500), 48, warmup=10.0, seconds=600.0, shared=12.0, iw_samples=200)

@@ -30,12 +30,12 @@ from savi.data import binarize, images
 from savi.engine import threads
 from savi.experiments.catalogue import scaled
 from savi.experiments.evaluation import neg_elbo
-from savi.experiments.figures import Claim, script
-from savi.experiments.parallel import cores, run_all
 from savi.experiments.tables import difference, verdict
-from savi.experiments.trial_tables import over_seeds, verdict_of
-from savi.experiments.trials import at_both, kept, spend, surviving
 from savi.experiments.tuning import search
+from savi.studies.figures import Claim, script
+from savi.studies.trial_tables import over_seeds, verdict_of
+from savi.studies.trials import at_both, kept, spend, surviving
+from savi.sweeps.parallel import cores, run_all
 
 SIDE, LATENT, STEPS, MOMENTUM = 14, 16, 10, 0.5
 DECODER = {"channels": 12, "layers": 3, "kernel": 3, "first": 5, "maps": 4}

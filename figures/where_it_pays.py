@@ -22,13 +22,13 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from savi.engine import threads
-from savi.experiments import cure_tables as tables
 from savi.experiments import plots
-from savi.experiments.cure_runs import settled, trial
-from savi.experiments.cures import SETTLED, Setup
-from savi.experiments.figures import Claim, script
-from savi.experiments.gaps_over_time import split
 from savi.experiments.tables import CERTAIN, verdict
+from savi.studies import cure_tables as tables
+from savi.studies.cure_runs import settled, trial
+from savi.studies.cures import SETTLED, Setup
+from savi.studies.figures import Claim, script
+from savi.studies.gaps_over_time import split
 
 RUNS = str(pathlib.Path("runs") / "where_it_pays")
 SIZES = {  # data: {training examples, None for all: processor seconds of a run}

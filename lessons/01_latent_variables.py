@@ -22,10 +22,10 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plain, plots, reference, testing
-from savi.experiments.figures import lesson
 from savi.inference.optimizers import SGD
 from savi.inference.svi import ascent
 from savi.models.gaussian import normal_log_density
+from savi.studies.figures import lesson
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 

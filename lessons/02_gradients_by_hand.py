@@ -19,9 +19,9 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plots, reference, testing
-from savi.experiments.figures import lesson
 from savi.inference.svi import ascent
 from savi.models import gaussian
+from savi.studies.figures import lesson
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 

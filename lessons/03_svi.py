@@ -15,8 +15,8 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 import savi
 from savi import plots, testing
 from savi.experiments.evaluation import neg_elbo, optimum
-from savi.experiments.figures import lesson
 from savi.inference.svi import ascend, ascent, clipped
+from savi.studies.figures import lesson
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 

@@ -15,9 +15,9 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 import savi
 from savi import plots
 from savi.experiments.evaluation import gaps, neg_elbo, optimum
-from savi.experiments.figures import lesson
 from savi.inference.optimizers import Adam
 from savi.models.gaussian import log_density
+from savi.studies.figures import lesson
 from savi.testing import assert_close
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder

@@ -20,9 +20,9 @@ import numpy as np
 
 import savi
 from savi import hvp, plots, reference
-from savi.experiments.figures import lesson
 from savi.inference.semi_amortized import algorithm_1
 from savi.inference.svi import clipped, clipped_vjp
+from savi.studies.figures import lesson
 from savi.testing import assert_close, check_gradient
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder

@@ -16,7 +16,7 @@ import numpy as np
 import savi
 from savi import hvp, plots
 from savi.engine.blas import one_thread
-from savi.experiments.figures import lesson
+from savi.studies.figures import lesson
 from savi.testing import assert_close, check_hvp
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder

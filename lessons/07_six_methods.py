@@ -16,10 +16,10 @@ import numpy as np
 import savi
 from savi import plots
 from savi.experiments.catalogue import TASKS
-from savi.experiments.compare import build
 from savi.experiments.evaluation import elbo_parts, importance_weighted, infer, neg_elbo
-from savi.experiments.figures import lesson
 from savi.experiments.settings import settings_of
+from savi.studies.figures import lesson
+from savi.sweeps.compare import build
 from savi.testing import assert_close
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder

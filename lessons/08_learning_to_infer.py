@@ -16,9 +16,9 @@ from matplotlib.colors import BoundaryNorm
 import savi
 from savi import optimizers, plots
 from savi.experiments.evaluation import along, neg_elbo
-from savi.experiments.figures import lesson
 from savi.inference.iterative import Data, Error, Gated, Gradient, Iterative, network
 from savi.nets.activations import sigmoid
+from savi.studies.figures import lesson
 from savi.testing import assert_close
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder

@@ -19,9 +19,9 @@ from savi.course.lessons import FOLDER
 from savi.data import text
 from savi.data.ngrams import KneserNey
 from savi.experiments.evaluation import active_units, elbo_parts, infer, perplexity
-from savi.experiments.figures import lesson
 from savi.models.decoding import beam, sample
 from savi.nets.tokens import Noise
+from savi.studies.figures import lesson
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 

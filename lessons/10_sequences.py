@@ -18,8 +18,8 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 import savi
 from savi import plots, quadrature, synthetic
 from savi.experiments.evaluation import importance_weighted, infer
-from savi.experiments.figures import lesson
-from savi.experiments.sequences import K, best_inner, refined
+from savi.studies.figures import lesson
+from savi.studies.sequences import K, best_inner, refined
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 

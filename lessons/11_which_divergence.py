@@ -31,10 +31,10 @@ import numpy as np
 
 import savi
 from savi import plots
-from savi.experiments.figures import lesson
 from savi.inference.divergences import exclusive, inclusive, minimize, score_function
 from savi.inference.optimizers import Adam
 from savi.inference.programs import Networks, log_density, log_softmax, sample
+from savi.studies.figures import lesson
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 

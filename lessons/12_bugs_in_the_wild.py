@@ -25,11 +25,11 @@ sys.path.insert(0, str(pathlib.Path(globals().get("__file__", "x.py")).resolve()
 
 import savi
 from savi import plots, testing
-from savi.experiments.figures import lesson
 from savi.inference.semi_amortized import algorithm_1
 from savi.inference.svi import ascend, clipped
 from savi.models import gaussian
 from savi.models.latent_gaussian import Product
+from savi.studies.figures import lesson
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder
 

@@ -17,7 +17,7 @@ import numpy as np
 import savi
 from savi import plots
 from savi.experiments.evaluation import infer, level_kls, neg_elbo
-from savi.experiments.figures import lesson
+from savi.studies.figures import lesson
 from savi.testing import assert_close, check_gradient, check_hvp
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder

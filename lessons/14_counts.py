@@ -16,10 +16,10 @@ import savi
 from savi import plots
 from savi.data import counts
 from savi.experiments.evaluation import along, importance_weighted, infer, perplexity
-from savi.experiments.figures import lesson
 from savi.inference.encodings import Gradient
 from savi.inference.iterative import Iterative, network
 from savi.nets.encoders import LogEncoder
+from savi.studies.figures import lesson
 from savi.testing import assert_close, check_gradient
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder

@@ -17,9 +17,9 @@ import savi
 from savi import plots
 from savi.data import binarize
 from savi.experiments.catalogue import scaled
-from savi.experiments.figures import lesson
 from savi.nets.convolution import Convolution, Grid, causal, same
 from savi.nets.pixelcnn import PixelCNN
+from savi.studies.figures import lesson
 from savi.testing import assert_close
 
 QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, and pictures go to a temporary folder

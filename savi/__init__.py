@@ -1,8 +1,8 @@
 """savi: semi-amortized variational inference in NumPy, with autograd as its judge.
 
 The house: plain (every algorithm on one page: read it first), then the wings, lower ones first - engine, nets, models,
-inference, data, experiments, course - each with its door, which says what lives there. A lower wing knows nothing of an
-upper one. What a user names is `savi.NAME`; testing has the checks for gradients of your own.
+inference, data, experiments, sweeps, studies, course - each with its door, which says what lives there. A lower
+wing knows nothing of an upper one. What a user names is `savi.NAME`; testing has the checks for gradients of your own.
 """
 
 __version__ = "0.1.0"
@@ -42,7 +42,7 @@ _ROOMS = {  # where a name is: the room, or room:NAME; what is asked for is load
     "Task": "experiments.tasks:Task",
     "TopDownEncoder": "nets.level_encoders:TopDownEncoder",
     "VariationalEM": "inference.svi:VariationalEM",
-    "compare": "experiments.compare:compare",
+    "compare": "sweeps.compare:compare",
     "data": "data",
     "divergences": "inference.divergences",
     "evaluate": "experiments.evaluation:evaluate",
@@ -55,7 +55,7 @@ _ROOMS = {  # where a name is: the room, or room:NAME; what is asked for is load
     "quadrature": "experiments.quadrature",
     "recurrent": "inference.recurrent",
     "reference": "models.reference",
-    "sweep": "experiments.sweep:sweep",
+    "sweep": "sweeps.sweep:sweep",
     "synthetic": "data.synthetic",
     "testing": "testing",
 }

@@ -153,7 +153,7 @@ def _add_compare(commands):
 
 
 def _add_sweep(commands):
-    from .experiments.sweep import LIMIT
+    from .sweeps.sweep import LIMIT
 
     s = commands.add_parser(
         "sweep",
@@ -195,7 +195,7 @@ def _add_report(commands):
 def run_report(options):
     """Print the tables of a folder's runs, and write them and the pictures; exit code 0."""
     from .engine.files import expect
-    from .experiments.report import report
+    from .sweeps.report import report
 
     expect("--out", repr(options.out), options.out is None or options.out.strip(), "a folder")
     for text in options.where or ():
@@ -211,8 +211,8 @@ def run_sweep(options):
     """Exit code: 0, or 130 after Ctrl-C, when what is done has been saved."""
     from .engine.files import expect
     from .engine.folders import existing
-    from .experiments.executors import cores
-    from .experiments.sweep import read, show, sweep
+    from .sweeps.executors import cores
+    from .sweeps.sweep import read, show, sweep
 
     expect("--out", repr(options.out), options.out is None or options.out.strip(), "a folder")
     out = options.out or os.path.join("runs", os.path.splitext(os.path.basename(options.plan))[0])
@@ -235,8 +235,8 @@ def run_compare(options):
     """Exit code: 0, or 130 after Ctrl-C, when what is done has been saved."""
     from .engine.folders import for_results
     from .experiments.catalogue import find
-    from .experiments.compare import compare
     from .experiments.settings import NAMES, Settings
+    from .sweeps.compare import compare
 
     changes = {name: value for name, value in vars(options).items() if name in NAMES}
     named = changes.pop("data", Settings.data)

@@ -21,11 +21,13 @@ BELOW = {  # a wing, or a page beside the wings: what it may import beside itsel
     "inference": "engine nets models",
     "data": "engine nets models",
     "experiments": "engine nets models inference data",
+    "sweeps": "engine nets models inference data experiments",
+    "studies": "engine nets models inference data experiments sweeps",
     "course": "engine",
     "plain": "",
     "testing": "engine nets models",
-    "__main__": "engine nets models inference data experiments course",
-    "__init__": "engine nets models inference data experiments course plain testing",
+    "__main__": "engine nets models inference data experiments sweeps studies course",
+    "__init__": "engine nets models inference data experiments sweeps studies course plain testing",
 }
 LAZY = ["matplotlib", "autograd", "hypothesis", "tqdm"]  # what `import savi` leaves for later
 HEAVY_AT_TOP = {

@@ -14,7 +14,7 @@ import savi
 
 TABLE = pathlib.Path(__file__).with_name("defaults.json")
 FOLDER = pathlib.Path(savi.__file__).parent
-WINGS = ("engine", "nets", "models", "inference", "data", "experiments", "course", "plain", "testing")
+WINGS = tuple("engine nets models inference data experiments sweeps studies course plain testing".split())
 
 
 def rooms():

@@ -13,8 +13,8 @@ import pytest
 
 import savi
 from savi.data.images import Dataset
-from savi.experiments import figures
 from savi.experiments.tables import equal_epochs, markdown, paired, verdict
+from savi.studies import figures
 
 ROOT = pathlib.Path(__file__).parent.parent
 BOOK = ROOT / "lessons" / "book"

@@ -7,7 +7,7 @@ import ast
 import pathlib
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[1]
-WINGS = ("engine", "nets", "models", "inference", "data", "experiments", "course")
+WINGS = ("engine", "nets", "models", "inference", "data", "experiments", "sweeps", "studies", "course")
 
 
 def api(wing):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..engine import given
-from ..engine.files import InputError, digest, reading, reason, replacing
+from ..engine.files import InputError, digest, reading, reason, replacing, write_arrays
 
 
 class Source(NamedTuple):
@@ -98,7 +98,7 @@ def cached(name, key, make, needs):
         pass
     arrays = make()
     with contextlib.suppress(OSError, InputError), replacing(path) as file:
-        np.savez(file, **arrays, digest=digest(*arrays.values()))
+        write_arrays(file, **arrays, digest=digest(*arrays.values()))
     return arrays
 
 

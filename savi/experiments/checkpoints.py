@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..engine import given
-from ..engine.files import InputError, digest, expect, replacing
+from ..engine.files import InputError, digest, expect, replacing, write_arrays
 
 PARAMETERS = ("theta", "phi", "best_theta", "best_phi")
 OPTIMIZERS = ("theta_state", "phi_state")
@@ -107,7 +107,7 @@ def starts(start_from):
 def _write(path, arrays):
     """The arrays as a file, with a digest of them."""
     with replacing(path) as file:
-        np.savez(file, **arrays, digest=np.array(_digest(arrays)))
+        write_arrays(file, **arrays, digest=np.array(_digest(arrays)))
 
 
 def _read(path):

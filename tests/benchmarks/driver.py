@@ -28,8 +28,8 @@ from concurrent.futures import BrokenExecutor, Future
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from savi.engine.files import replacing
-from savi.experiments.conduct import Clock, conduct
-from savi.experiments.executors import Engine, Local
+from savi.sweeps.conduct import Clock, conduct
+from savi.sweeps.executors import Engine, Local
 
 ROOT = sys.path[0]
 OUT = os.path.join(ROOT, "figures", "sweep_driver.json")
@@ -157,13 +157,14 @@ def typical(points=12):
 
 STARTS = {  # processor seconds of a process that does so much and ends
     "Python": "pass",
-    "and imports": "import savi.experiments.runs, savi.experiments.processes",
-    "and data": "from savi.experiments import runs, settings; runs.load('glyphs', settings.Settings())",
+    "and imports": "import savi.sweeps.runs, savi.sweeps.processes",
+    "and data": "from savi.experiments import settings; from savi.sweeps import runs; runs.load('glyphs', settings.Settings())",
 }
 RUN = """
 import json, time
 from savi.engine import threads
-from savi.experiments import runs, settings
+from savi.sweeps import runs
+from savi.experiments import settings
 with threads.using(1):
     s = settings.Settings(methods=("vae",), seeds=(0,), budget=("epochs", 5))
     runs.load("glyphs", s)

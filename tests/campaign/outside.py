@@ -15,7 +15,7 @@ import savi
 from savi.__main__ import main
 from savi.course import check
 from savi.data import glyphs, images
-from savi.experiments import needs, plan
+from savi.sweeps import needs, plan
 
 TINY = (
     "compare --data task.py:task --methods vae --seeds 0 --epochs 1 --train-examples 40 --test-examples 6 --latent 2 "

@@ -8,7 +8,8 @@ import signal
 import traceback
 
 import savi
-from savi.experiments import compare, plots
+from savi.experiments import plots
+from savi.sweeps import compare
 
 FILE = """
 import numpy as np

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi.engine import files
-from savi.engine.files import Damaged, InputError, keep, kept, owned, reading, replacing, tidy
+from savi.engine.files import Damaged, InputError, keep, kept, owned, reading, replacing, tidy, write_arrays
 
 ERRORS = [ValueError, KeyboardInterrupt, SystemExit]
 
@@ -117,9 +117,10 @@ def test_the_file_has_the_permissions_that_the_users_mask_gives_any_new_file(tmp
 
 def test_numpy_archives_can_be_written_through_it(tmp_path):
     with replacing(tmp_path / "a.npz") as file:
-        np.savez(file, a=np.arange(3))
+        write_arrays(file, a=np.arange(3), b=np.float32(2))
     with np.load(tmp_path / "a.npz") as archive:
         np.testing.assert_array_equal(archive["a"], np.arange(3))
+        assert set(archive) == {"a", "b"} and archive["b"].dtype == np.float32 and archive["b"] == 2
 
 
 @pytest.mark.parametrize("error, says", [
@@ -186,10 +187,10 @@ def test_a_file_larger_than_the_system_allows_is_one_sentence(tmp_path):
     path.write_bytes(b"old")
     code = """if True:
         import sys, numpy as np
-        from savi.engine.files import InputError, replacing
+        from savi.engine.files import InputError, replacing, write_arrays
         try:
             with replacing(sys.argv[1]) as file:
-                np.savez(file, a=np.zeros(100_000))
+                write_arrays(file, a=np.zeros(100_000))
         except InputError as error:
             print(error)
     """

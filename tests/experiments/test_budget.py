@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import savi
-from savi.experiments import budget, parallel, runs, tables
+from savi.experiments import budget, tables
 from savi.experiments.settings import Settings, settings_of
 from savi.experiments.tasks import Task
+from savi.sweeps import parallel, runs
 
 FILE = """
 import numpy as np

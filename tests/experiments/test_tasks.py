@@ -11,13 +11,13 @@ from savi import LSTMDecoder, LSTMEncoder, MLPDecoder, Task
 from savi.__main__ import main
 from savi.data import Dataset, binarize
 from savi.engine.files import kept
-from savi.experiments import needs
 from savi.experiments.catalogue import TASKS, find, image_decoders, scaled
 from savi.experiments.evaluation import bits_per_dim, perplexity
 from savi.experiments.methods import build
 from savi.experiments.settings import NAMES, Settings, settings_of
 from savi.experiments.tables import cells, markdown
 from savi.experiments.tasks import BITS_PER_DIM, DROP, NOISE, PERPLEXITY, Family, Measure, mlp_encoders
+from savi.sweeps import needs
 
 SMALL = {
     "epochs": 1, "steps": 2, "latent": 2, "hidden": [6], "batch": 10, "test_examples": 12, "iw_samples": 20, "gap_examples": 4,

@@ -8,14 +8,14 @@ import pytest
 import savi
 from savi import VAE, InputError, LanguageDecoder, LatentGaussianModel, LSTMEncoder
 from savi.data import docstrings, text
-from savi.experiments import text_runs
 from savi.experiments.catalogue import find
 from savi.experiments.evaluation import active_units, evaluate, perplexity
 from savi.experiments.examples import Examples
 from savi.experiments.settings import settings_of
 from savi.experiments.tasks import PERPLEXITY
-from savi.experiments.text_runs import METHODS, Scale, counts, measured, run
 from savi.experiments.texts import is_text, text_task
+from savi.studies import text_runs
+from savi.studies.text_runs import METHODS, Scale, counts, measured, run
 
 SMALL = Scale(40, (30, 8, 8), 4, 2, seconds=0.05, shared=0.5, warmup=1.0, iw_samples=4)
 

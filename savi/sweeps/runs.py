@@ -1,0 +1,163 @@
+"""One run: a method, trained and measured on a task for one seed. A pure function of its settings, wherever it is worked out.
+
+load     the examples that the settings ask for, and the test set that all methods share
+run      training (with checkpoints, where it has a folder), the inner step of the test time, and every measure: as bytes
+call     a run that is a function of a user's own
+seconds, epochs, tune    what is asked beforehand: the cost of a training step, and the inner step of the training
+"""
+
+import json
+
+import numpy as np
+
+from ..engine.files import InputError, digest, expect, running
+from ..experiments.budget import costs, epochs_of
+from ..experiments.catalogue import find, function, source
+from ..experiments.evaluation import along, evaluate, infer, path
+from ..experiments.methods import build
+from ..experiments.training import fit
+from ..experiments.tuning import at_test, in_training
+
+REFINEMENT = (0, 1, 2, 5, 10, 20, 40)  # numbers of test-time steps in the right-hand picture
+SHOWN, REFINED = 8, 100  # examples in the task's own picture, and in the right-hand one
+VALID, TUNED_ON = 200, 100  # validation examples that judge an epoch, and that choose the inner step of the test time
+
+
+_latest = {}  # what was loaded last, which a process that works on several runs uses again
+
+
+def load(task, settings, fresh=False):
+    """(the Dataset, test examples): those that the settings ask for, of a task or of its name; fresh: not those loaded before."""
+    return _loaded(task, settings, fresh)[:2]
+
+
+def _loaded(task, settings, fresh=False):
+    """(the Dataset, test examples, digest of the Dataset)."""
+    text = source(task.rpartition(":")[0]) if isinstance(task, str) and ".py:" in task else None
+    key = task, text, settings.train_examples, settings.test_examples, settings.dtype
+    known, value = _latest.get("loaded", (None, None))
+    if fresh or known != key:
+        examples, x_test = _load(find(task), settings)
+        value = examples, x_test, digest(examples.train, examples.valid, examples.test)
+        _latest["loaded"] = key, value
+    return value
+
+
+def run(name, seed, epochs, judge_at, inner, task, settings, folder=None, resume=False, progress=False, pictures=True):
+    """{"row": what the table has of one method and seed, "curve": what the pictures have, "data": a digest}, as JSON in bytes.
+
+    epochs, judge_at: as in `fit`. inner: settings of its inner steps in training that differ from its own. task: a Task or its
+    name. folder: for checkpoints, or None. pictures: whether the task's own picture needs something.
+    """
+    examples, x_test, data = _loaded(task, settings)
+    task = find(task)
+    model, method = build(name, task, settings)
+    method = method.with_inner(**inner)
+    monitor = {"test": examples.test[: len(x_test)]}
+    flags = _training(settings) | {"progress": progress, "monitor": monitor, "judge_at": judge_at}
+    result = fit(model, method, examples, epochs, seed, out=folder, resume=resume, **flags)
+    trained_with, searched = method.inner_settings, []
+    if settings.tune != "none" and trained_with and len(examples.valid):
+        valid = prepared(examples, np.asarray(examples.valid)[:TUNED_ON], np.random.default_rng(0), settings)
+        method, searched = at_test(model, method, result.theta, result.phi, valid)
+    trained = model, method, result.theta, result.phi
+    samples = {"iw_samples": settings.iw_samples, "gap_examples": settings.gap_examples}
+    summary = evaluate(*trained, x_test, _rng(seed, 1), **samples, measures=task.measures)
+    row = {"method": name, "seed": seed, **summary, "ms_per_step": result.ms_per_step}
+    cost = {key: result.history[-1][key] for key in ("seconds", "cpu", "passes")}
+    row |= {"epochs": epochs, "train_seconds": cost.pop("seconds"), **cost}
+    curve = {"method": name, "seed": seed, "history": result.history}
+    curve["inner"] = {"train": trained_with, "test": method.inner_settings, "curve": searched}
+    curve["refinement"] = _refinement(*trained, x_test[:REFINED], _rng(seed, 2))
+    if task.show and pictures:
+        x = x_test[:SHOWN]
+        curve[task.picture] = task.shown(model, result.theta, infer(*trained, x, _rng(seed, 3)), x)
+    return json.dumps({"row": row, "curve": curve, "data": data}).encode()
+
+
+def call(named, values):
+    """What the function "FILE.py:NAME" gives of these values, a dict of JSON's kinds or NumPy's, as JSON in bytes."""
+    made = function(named)
+    with running(f"{made.__name__} in {named.rpartition(':')[0]}"):
+        try:
+            found = made(**values)
+        except SystemExit as error:
+            raise RuntimeError(f"SystemExit {error}") from error
+    try:
+        if isinstance(found, dict):
+            return json.dumps(found, default=lambda value: value.tolist()).encode()
+    except (TypeError, ValueError, AttributeError):
+        pass
+    raise InputError(f"{named} gives {_shortly(found)}; expected a dict of numbers, words and lists of them")
+
+
+def _shortly(value):
+    text = " ".join(repr(value).split())
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+def seconds(names, task, settings):
+    """{method: processor seconds of a training step} in this process."""
+    examples, _ = load(task, settings)
+    return costs({name: build(name, find(task), settings) for name in names}, examples, settings)
+
+
+def epochs(name, task, settings):
+    """How many epochs a method's budget gives, by what a step costs in this process."""
+    if settings.budget[0] == "epochs":
+        return settings.budget[1]
+    return epochs_of(seconds([name], task, settings), load(task, settings)[0], settings)[name]
+
+
+def tune(name, epochs, task, settings):
+    """{"choice": the inner step that a method is trained with, "curve": the search}, in runs of so many epochs; None where its
+    training has no inner step."""
+    examples, _ = load(task, settings)
+    model, method = build(name, find(task), settings)
+    if not (method.training_steps and method.inner_settings):
+        return None
+    expect("the data to tune on", f"no validation examples in {examples.name!r}", len(examples.valid), "some")
+    method, curve = in_training(model, method, examples, epochs, **_training(settings))
+    return {"choice": method.inner_settings, "curve": curve}
+
+
+def baseline(task, settings):
+    """{"method": what it is called, "nll": its -log p(x)} of the best model without latents, or None."""
+    examples, x_test = load(task, settings)
+    found = find(task).model(settings).baseline(examples.train, x_test)
+    return found and {"method": found[0], "nll": -float(found[1].mean())}
+
+
+def _load(task, settings):
+    examples = task.dataset()
+    if settings.train_examples is not None:
+        examples = examples._replace(train=examples.train[: settings.train_examples])
+    rng, test = np.random.default_rng(0), np.asarray(examples.test)
+    x = test[rng.permutation(len(test))[: settings.test_examples]]  # the same for every method and seed
+    return examples, prepared(examples, x, rng, settings)
+
+
+def prepared(examples, x, rng, settings):
+    """Examples x as the model sees them."""
+    with running(f"prepare(x, rng) of the data {examples.name!r}"):
+        prepared = examples.prepare(x, rng).astype(settings.dtype)
+    expect(
+        "what prepare(x, rng) gives", f"{len(prepared)} examples", len(prepared) == len(x), f"{len(x)}, as many as x"
+    )
+    return prepared
+
+
+def _training(settings):
+    """The settings of `fit` that all runs share."""
+    names = ("batch", "learning_rate", "phi_decay", "warmup_epochs", "dtype", "start_from")
+    return {name: getattr(settings, name) for name in names} | {"progress": False, "valid_examples": VALID}
+
+
+def _rng(seed, stream):
+    return np.random.default_rng([seed, stream])
+
+
+def _refinement(model, method, theta, phi, x, rng):
+    """[steps, -ELBO] after each number of test-time steps, SVI's or the method's own, along one inference."""
+    lams = path(model, method, theta, phi, x, rng, max(REFINEMENT))[list(REFINEMENT)]
+    return [[steps, loss] for steps, loss in zip(REFINEMENT, along(model, theta, lams, x, 0))]
