@@ -81,6 +81,7 @@ testing.assert_close(clipped(g, 1.0), np.array([[0.6, 0.8], [0.3, 0.4], [0.0, 0.
 #   (\text{best } \gamma), \qquad \kappa = h_{max} / h_{min}.$$
 #
 # (At the best $\gamma$ the two roots $\rho$ coincide and the error falls as $k \rho^k$: for a while a little more slowly.)
+# [The bowl](book/bowl.md) is a page of the book on which you choose curvatures, step size and momentum, and watch.
 
 # %%
 DIM = 2

@@ -70,7 +70,8 @@ check_gradient(lambda g: (u * clipped(g, C)).sum(axis=1), g, clipped_vjp(g, C, u
 # $$M_i = \begin{pmatrix} 1 - \alpha a_i & \alpha\gamma \\ -a_i & \gamma \end{pmatrix}, \qquad
 # \lambda_{K,i} = (M_i^K)_{11}\, \lambda_{0,i}, \qquad \frac{dL}{d\lambda_{0,i}} = (M_i^K)_{11}^2 \, a_i \lambda_{0,i}.$$
 # Without any step it would be $a_i \lambda_{0,i}$. So the steps weigh each direction by $(M_i^K)_{11}^2$: an error that the
-# optimizer will remove anyway costs the encoder nothing, an error in a flat direction costs as much as before.
+# optimizer will remove anyway costs the encoder nothing, an error in a flat direction costs as much as before. In the book,
+# [the bowl](book/bowl.md) shows it for two directions of your choice.
 
 # %%
 ALPHA, GAMMA = 1.0, 0.5

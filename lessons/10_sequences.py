@@ -183,7 +183,8 @@ for oracle, model in models.items():
 # mode. With the hidden layer 34 of 150 have two or more, and a Gaussian must choose: [SA] Figure 1. The picture shows the
 # sequence whose second mode, at least 1 away from the first, is the highest, with crosses at the modes of the posterior. Its
 # surface is the ELBO over $\mu$, at the best Gaussian's variances: an average over so wide a Gaussian, in which the lower mode
-# need not be a hill of its own.
+# need not be a hill of its own. Of another oracle's sequences one has two hills: [a surface](book/surface.md) to move q on, in the
+# book.
 
 # %%
 SPACING = 0.2 if QUICK else 0.1  # on a coarse grid a narrow ridge that runs askew can look like two modes

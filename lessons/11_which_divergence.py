@@ -127,6 +127,8 @@ plots.save(fig, PICTURES / "11_model_1.png")
 #   mean and variance (set the derivative of $\mathbb E_p[-\log q]$ by either to zero).
 # - Exclusive: where $q$ has mass and $p$ has none, $-\log p$ is huge. So $q$ *seeks one mode* and stays inside.
 #
+# Move the modes yourself: [two divergences](book/divergences.md), a page of the book.
+#
 # One network gives both numbers, the mean and the log-variance.
 #
 # In the picture below the exclusive network sits on the larger peak, and has one peak's width whatever $y$ is; at $y = 0$ it

@@ -8,7 +8,7 @@ copyright = "the authors of savi, MIT license"
 extensions = ["myst_nb"]
 root_doc = "lessons/book/index"
 exclude_patterns = ["conf.py", "savi", "_static"]
-html_theme, html_title, html_static_path = "furo", "savi", ["_static"]
+html_theme, html_title, html_static_path, html_css_files = "furo", "savi", ["_static"], ["book.css"]
 html_show_sourcelink = False
 html_copy_source = False
 

@@ -19,7 +19,8 @@ NEEDS = {"sphinx": "Sphinx", "myst_nb": "myst-nb", "jupytext": "jupytext", "furo
 MATHJAX = (
     "d4295dc33744836935c1399feece5159577b34c5c8ffb9f1c6324cd82e03a882"  # SHA-256 of es5/tex-svg.js of mathjax 3.2.2
 )
-COPIED = ("savi/plain.py", "lessons/*.py", "lessons/book/*.md", "figures/*.png")
+COPIED = ("savi/plain.py", "lessons/*.py", "lessons/book/*.md", "lessons/book/interactive/*.html", "figures/*.png")
+INTERACTIVE = "lessons/book/interactive"
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 
 
@@ -72,6 +73,8 @@ def gather(source):
     files |= {"api/beside.md": pages.beside().encode(), "api/house.txt": pages.house().encode()}
     files = {name: linked(name, data, files) if name.endswith(".md") else data for name, data in files.items()}
     files["_static/tex-svg.js"] = mathjax()
+    files["_static/book.css"] = (root / "lessons" / "book" / "book.css").read_bytes()
+    files |= {f"_static/{path.name}": interactive(path) for path in sorted((root / INTERACTIVE).glob("*.js"))}
     for name, data in files.items():
         _write(source / name, data)
     for path in sorted(source.rglob("*")):
@@ -100,6 +103,13 @@ def linked(name, data, files):
         return found[0] if inside else words
 
     return LINK.sub(link, data.decode()).encode()
+
+
+def interactive(path):
+    """The script of an interactive page, in front of it its data, where there is a JSON of its name: no page fetches a file."""
+    data = path.with_suffix(".json")
+    numbers = b"const DATA = " + data.read_bytes().strip() + b";\n" if data.is_file() else b""
+    return numbers + path.read_bytes()
 
 
 def mathjax():

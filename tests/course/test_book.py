@@ -118,6 +118,9 @@ def test_a_draft_is_built_without_a_warning_and_asks_no_other_host(tmp_path, cap
     for path in [*html, *(tmp_path / "html").rglob("*.css")]:
         for found in ELSEWHERE.findall(path.read_text(encoding="utf-8")):
             assert found.startswith("href="), f"{path}: {found}"
+    page = (tmp_path / "html" / "lessons" / "book" / "surface.html").read_text(encoding="utf-8")
+    assert '<canvas id="map"' in page and 'src="../../_static/surface.js"' in page and "_static/book.css" in page
+    assert (tmp_path / "html" / "_static" / "surface.js").read_bytes().startswith(b'const DATA = {"spacing":0.2,')
     lesson = (tmp_path / "html" / "lessons" / "03_svi.html").read_text(encoding="utf-8")
     assert "Minutes: about 45" in lesson and "savi.SVI" in lesson
     assert '<span class="pre">check</span> <span class="pre">03</span>' in lesson
