@@ -13,7 +13,7 @@ import pathlib
 import re
 
 from ..engine.files import InputError, replacing
-from . import lessons, pages
+from . import house, lessons, pages
 
 NEEDS = {"sphinx": "Sphinx", "myst_nb": "myst-nb", "jupytext": "jupytext", "furo": "furo"}
 MATHJAX = (
@@ -70,7 +70,8 @@ def gather(source):
     }
     files["conf.py"] = (root / "lessons" / "book" / "conf.py").read_bytes()
     files |= {f"api/{wing}.md": pages.api(wing).encode() for wing in pages.WINGS}
-    files |= {"api/beside.md": pages.beside().encode(), "api/house.txt": pages.house().encode()}
+    files["api/beside.md"] = pages.beside().encode()
+    files |= {"api/house.txt": house.table().encode(), "api/house.svg": house.picture().encode()}
     files = {name: linked(name, data, files) if name.endswith(".md") else data for name, data in files.items()}
     files["_static/tex-svg.js"] = mathjax()
     files["_static/book.css"] = (root / "lessons" / "book" / "book.css").read_bytes()

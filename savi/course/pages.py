@@ -1,4 +1,4 @@
-"""Pages of the book that are read off the code: the API, wing by wing, from its docstrings, and who imports whom.
+"""Pages of the book that are read off the code: the API, wing by wing, from its docstrings.
 
 Sources are parsed, not imported: a docstring is shown as it is written, in its own lines.
 """
@@ -55,25 +55,3 @@ def _thing(node, level):
 
 def _text(doc):
     return f"````text\n{doc}\n````\n"
-
-
-def house():
-    """The house as a table in Markdown: which wings each wing imports, and in how many of its rooms, as the code is now."""
-    rows = ["| wing | rooms | imports, and in how many rooms |", "|---|---:|---|"]
-    for wing in WINGS:
-        paths = [path for path in sorted((PACKAGE / wing).glob("*.py")) if path.stem != "__init__"]
-        used = [_imported(path) - {wing} for path in paths]
-        arrows = {other: sum(other in wings for wings in used) for other in WINGS}
-        told = ", ".join(f"{other} ({n})" for other, n in arrows.items() if n)
-        rows.append(f"| {wing} | {len(paths)} | {told or 'nothing of savi'} |")
-    return "\n".join(rows) + "\n"
-
-
-def _imported(path):
-    """The wings that a room imports."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == 2:
-            names = [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
-            found |= set(names) & set(WINGS)
-    return found
