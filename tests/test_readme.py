@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import savi
+from savi import __main__ as main
 from savi.data.images import Dataset
 from savi.experiments.tables import equal_epochs, markdown, paired, verdict
 from savi.studies import figures
@@ -20,6 +21,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 BOOK = ROOT / "lessons" / "book"
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))}
 PAGES = {"README.md": (ROOT / "README.md").read_text(encoding="utf-8"), **PAGES}
+COMMANDS = set(re.findall(r"^  python -m savi (\w+)", main.EPILOG, re.M)) | {"solution"}
 README, RESULTS, SPEED = (PAGES[name] for name in ("README.md", "lessons/book/results.md", "lessons/book/speed.md"))
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES)
 ROOMS = sorted(path for path in (ROOT / "savi").rglob("*.py") if path.name != "__init__.py")
@@ -253,6 +255,28 @@ def test_every_figures_script_is_named(path):
 def test_the_index_lists_every_page():
     listed = re.findall(r"\]\((\w+\.md)\)", PAGES["lessons/book/index.md"])
     assert sorted(listed) == sorted(path.name for path in BOOK.glob("*.md") if path.name != "index.md")
+
+
+def test_the_changelog_has_this_version_and_all_before_it_the_newest_first():
+    heads = re.findall(r"^## (.*)$", PAGES["lessons/book/changelog.md"], re.M)
+    heads = heads[1:] if heads[0] == "Not released yet" else heads
+    found = [re.fullmatch(r"(\d+)\.(\d+)\.(\d+) \((\d{4}-\d\d-\d\d)\)", head) for head in heads]
+    assert all(found) and f"{'.'.join(found[0].groups()[:3])}" == savi.__version__
+    order = [([int(n) for n in each.groups()[:3]], each[4]) for each in found]
+    assert order == sorted(order, reverse=True) and order[-1][0] == [0, 1, 0]
+
+
+def test_what_the_changelog_names_savi_has():
+    for name in re.findall(r"`(?:savi\.)?([A-Za-z_]\w*)`", PAGES["lessons/book/changelog.md"]):
+        there = hasattr(savi, name) or any(room.stem == name for room in ROOMS) or name in COMMANDS | {"NAME"}
+        assert there, name
+
+
+def test_the_release_steps_name_what_is_there():
+    text = PAGES["lessons/book/contributing.md"].partition("## A release")[2]
+    assert [int(n) for n in re.findall(r"^(\d)\. ", text, re.M)] == list(range(1, 7))
+    assert "__version__" in text and (ROOT / ".ci" / "run").exists() and ".ci/run" in text
+    assert set(re.findall(r"python -m savi (\w+)", text)) <= COMMANDS
 
 
 def test_every_public_name_is_importable():
