@@ -4,6 +4,7 @@ An arrow leads from a wing to one that it imports. The picture leaves out an arr
 """
 
 import ast
+import functools
 
 from .pages import PACKAGE, WINGS
 
@@ -25,6 +26,7 @@ def imported(path):
     return found
 
 
+@functools.cache
 def arrows():
     """{wing: {a wing that it imports: in how many of its rooms}}."""
     found = {}

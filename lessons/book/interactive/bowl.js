@@ -43,7 +43,7 @@ function chosen() {
 
 /** A canvas as wide as its column, in CSS pixels, cleared. */
 function prepared(canvas, height) {
-  const width = Math.min(canvas.parentElement.clientWidth, 520), scale = globalThis.devicePixelRatio || 1;
+  const width = Math.min(Math.max(canvas.parentElement.clientWidth, 240), 520), scale = globalThis.devicePixelRatio || 1;
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height(width)}px`;
   [canvas.width, canvas.height] = [width * scale, height(width) * scale];
@@ -185,5 +185,5 @@ $("bowl-map").addEventListener("keydown", (event) => {
   draw();
 });
 document.querySelector(".interactive").addEventListener("input", draw);
-addEventListener("resize", draw);
+for (const event of ["load", "resize"]) addEventListener(event, draw);
 draw();

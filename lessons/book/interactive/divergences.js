@@ -88,7 +88,7 @@ function mixture() {
 
 /** A canvas as wide as its column, in CSS pixels, cleared. */
 function prepared(canvas) {
-  const width = Math.min(canvas.parentElement.clientWidth, 720), height = HEIGHT(width), scale = globalThis.devicePixelRatio || 1;
+  const width = Math.min(Math.max(canvas.parentElement.clientWidth, 240), 720), height = HEIGHT(width), scale = globalThis.devicePixelRatio || 1;
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
   [canvas.width, canvas.height] = [width * scale, height * scale];
@@ -196,5 +196,5 @@ $("densities").addEventListener("keydown", (event) => {
   draw();
 });
 document.querySelector(".interactive").addEventListener("input", draw);
-addEventListener("resize", draw);
+for (const event of ["load", "resize"]) addEventListener(event, draw);
 draw();

@@ -83,7 +83,7 @@ const inside = (lam) => lam.every(Number.isFinite) && lam.slice(0, 2).every((m) 
 
 /** A canvas as wide as its column, in CSS pixels, cleared. */
 function prepared(canvas, height) {
-  const width = Math.min(canvas.parentElement.clientWidth, 560), scale = globalThis.devicePixelRatio || 1;
+  const width = Math.min(Math.max(canvas.parentElement.clientWidth, 240), 560), scale = globalThis.devicePixelRatio || 1;
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height(width)}px`;
   [canvas.width, canvas.height] = [width * scale, height(width) * scale];
@@ -264,5 +264,5 @@ $("map").addEventListener("keydown", (event) => {
   draw();
 });
 document.querySelector(".interactive").addEventListener("input", draw);
-addEventListener("resize", draw);
+for (const event of ["load", "resize"]) addEventListener(event, draw);
 draw();
