@@ -19,7 +19,7 @@ from .runs import prepared
 ROWS = 768  # examples times samples of the smaller batch, at most; the larger has twice as many
 INNER = 2, 4  # inner steps
 PROCESS, VECTORS = 150e6, 10  # bytes of Python and its libraries; vectors like theta and phi that training holds
-GAP = 4000  # passes that the amortization gap of an example takes
+GAP = 2500  # passes that the amortization gap of an example takes
 FORWARD = 0.4  # what a pass forward alone costs of a whole one
 TUNED, SEARCHED = 8, 3000  # trainings that `--tune all` amounts to; inferences of an example that end in an inner step
 

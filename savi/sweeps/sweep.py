@@ -36,7 +36,7 @@ from .parallel import as_they_end
 from .plan import LIMIT, Plan, read, word
 
 __all__ = ["LIMIT", "Plan", "estimate", "read", "show", "sweep"]
-OVERHEAD = 8.0  # seconds that a run takes beside its training: measuring, and its share of a worker's start
+OVERHEAD = 4.0  # seconds that a run takes beside its training: measuring, and its share of a worker's start
 MEASURED = 8  # settings whose steps are timed for an estimate
 
 
