@@ -816,7 +816,7 @@ def test_each_reading_of_a_training_is_what_a_run_of_its_own_gives():
         assert reading.theta.tobytes() == short(vae, **FEW | {"epochs": epoch}).last[0].tobytes()
 
 
-@pytest.mark.parametrize("call", [1, 4, 9, 14])
+@pytest.mark.parametrize("call", [1, 4, 9, 14, 18])
 def test_a_training_with_readings_resumes_to_the_same_bits(tmp_path, call):
     whole = short(build("vae")[1], readings=[refined()], **FEW)
     spy = Spy(build("vae")[1], stop_at([call]))
