@@ -194,6 +194,8 @@ def test_the_kls_of_the_levels_are_the_whole_kl(setup, levels):
     _, kl = elbo_parts(model, theta, lam, x, np.random.default_rng(1), learning_to_infer.SAMPLES)
     assert len(found) == 1 + len(levels) and min(found) > 0.1
     np.testing.assert_allclose(sum(found), kl.mean(), rtol=1e-10)
+    mu, log_var = np.split(model.lam_of(lam, 2) if levels else lam, 2, axis=1)  # of the level whose prior is N(0, I)
+    np.testing.assert_allclose(found[-1], (np.exp(log_var) + mu**2 - 1 - log_var).sum(axis=1).mean() / 2, rtol=1e-10)
 
 
 @pytest.mark.parametrize("layers", [0, 2])
