@@ -199,6 +199,52 @@ def test_a_norm_falls_until_its_first_step_that_is_not_certain():
     np.testing.assert_allclose(script.improvement(np.array([[9.0, 8.0, 6.0]])), [[0, 25]])
 
 
+def levels_panel(depth, nll, kls, names=("vae-both",)):
+    """A panel of li_two_levels with these -log p(x) of the seeds, and the KLs of each."""
+    own = [{"neg_elbo": v + 5, "nll": v, "kls": list(k)} for v, k in zip(nll, kls)]
+    stop = [{"own": at, "svi": at, "epochs": 3, "cpu": 2.5} for at in own]
+    setup = {"levels": [8] if depth == "two" else []}
+    trials = [{"method": n, "seed": i, "epochs": at, "seconds": at} for n in names for i, at in enumerate(stop)]
+    return {"setup": setup, "trials": trials}
+
+
+def test_two_levels_and_one_stand_side_by_side():
+    import li_two_levels as script
+
+    panels = {
+        "one": levels_panel("one", [100.0, 104.0, 98.0], [[9.0]] * 3),
+        "two": levels_panel("two", [98.0, 101.9, 96.1], [[9.0, 2.0], [9.0, 0.1], [9.0, 0.6]]),
+    }
+    both = script.side_by_side(panels)
+    assert script.labels(both)[::2] == ["VAE, one level", "VAE, two levels"]
+    key = script.trial_tables.key("nll", "seconds")
+    mean, error, n, below = script.tables.paired(both, "VAE, two levels", "VAE, one level", key)
+    assert np.isclose(mean, -2) and 0 < error < 0.1 and (n, below) == (3, 3)
+    assert script.two_minus_one(panels, "VAE").startswith("equal seconds -2.00 ± 0.06 (lower in 3 of 3): better; equal")
+
+
+def test_a_level_that_sleeps_is_said_to_have_collapsed():
+    import li_two_levels as script
+
+    found = script.table_rows(levels_panel("two", [98.0] * 3, [[9.0, 2.0], [9.0, 0.1], [9.0, 0.6]]))
+    assert script.use(found, "VAE").startswith("KL of z^1 9.00 ± 0.00, of z^2 0.90 ± ")
+    assert script.use(found, "VAE").endswith("z^2 collapsed in 1 of 3 seeds")
+    awake = script.table_rows(levels_panel("two", [98.0] * 3, [[9.0, 2.0]] * 3))
+    assert "collapsed" not in script.use(awake, "VAE")
+
+
+def test_the_setups_of_two_levels_differ_in_their_levels_alone():
+    import li_two_levels as script
+
+    for full in (False, True):
+        found = script.setups(full)
+        for data in script.DATA:
+            one, two = found[data, "one"], found[data, "two"]
+            assert one == two._replace(levels=()) and two.levels == (one.latent // 2,)
+    assert found[data, "two"].model().dims == (64, 32)
+    assert found[data, "two"].model().levels[0].net.sizes == (32, 256, 256, 128)
+
+
 def test_a_panel_in_colour_is_a_picture_over_the_iterations(monkeypatch):
     import li_fig4_reconstructions as script
 
