@@ -53,7 +53,7 @@ def written():
     return json.loads(TABLE.read_text())
 
 
-@pytest.mark.parametrize("room", rooms())
+@pytest.mark.parametrize("room", list(rooms()))
 def test_defaults_are_those_of_the_table(room):
     here, there = defaults(room), written().get(room, {})
     for name, arguments in there.items():

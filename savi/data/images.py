@@ -61,17 +61,9 @@ def load(name, folder=None):
               two parts. Either way in a fixed order that mixes alphabets.
     `folder` None means $SAVI_DATA, then the cache folder. Raises InputError when files are missing or damaged.
     """
-    if name in ("docs", "ptb") or str(name).startswith("text:"):
-        from . import text
-
-        return text.load(name, folder)
-    grey = {"glyphs": _glyphs, "mnist": _mnist, "omniglot": _omniglot}
-    in_colour = {
-        "colour-glyphs": lambda folder: colour.glyphs(_glyphs(folder)),
-        "cifar10": colour.cifar10,
-        "svhn": colour.svhn,
-    }
-    return (grey | in_colour)[known(name)](folder)
+    if str(name).startswith("text:"):
+        return _text(name, folder)
+    return _LOADERS[known(name)](folder)
 
 
 def first_present(*names, folder=None):
@@ -114,6 +106,12 @@ def read_idx(path, dimensions):
         holds = f"at most {most}" if size > most else f"{start + len(data)}" if len(data) < size else "more"
         raise InputError(f"{path} holds {holds} bytes; its sizes {shape} need {start + size}")
     return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _text(name, folder):
+    from . import text
+
+    return text.load(name, folder)
 
 
 def _glyphs(folder):
@@ -210,3 +208,15 @@ def _missing(name, files, folder):
     return InputError(
         f"no {files} in {' or '.join(folders(folder))}; expected what python -m savi data fetch {name} brings"
     )
+
+
+_LOADERS = {  # by name: what gives the Dataset, of a folder
+    "glyphs": _glyphs,
+    "mnist": _mnist,
+    "omniglot": _omniglot,
+    "colour-glyphs": lambda folder: colour.glyphs(_glyphs(folder)),
+    "cifar10": colour.cifar10,
+    "svhn": colour.svhn,
+    "docs": lambda folder: _text("docs", folder),
+    "ptb": lambda folder: _text("ptb", folder),
+}

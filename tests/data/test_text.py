@@ -16,6 +16,8 @@ from savi.data.sources import Source
 from savi.engine.files import InputError
 from savi.nets.tokens import END, UNKNOWN
 
+REAL = os.environ.get("SAVI_DATA", "")  # as it is before a test hides it
+
 ALICE = "the quick brown fox sees the lazy dog .\na dog barks .\n\nwhat does the fox say ?\n"
 
 
@@ -261,11 +263,10 @@ def test_the_penn_treebank_comes_from_its_archive_or_from_two_small_files(tmp_pa
 
 
 @pytest.mark.skipif(
-    not os.path.isfile(os.path.join(os.environ.get("SAVI_DATA", ""), "ptb.valid.txt")),
-    reason="the files are not in SAVI_DATA",
+    not os.path.isfile(os.path.join(REAL, "ptb.valid.txt")), reason="needs ptb.valid.txt in the folder $SAVI_DATA"
 )
 def test_the_real_small_files():
-    data = text.load("ptb", os.environ["SAVI_DATA"])
+    data = text.load("ptb", REAL)
     assert [len(part) for part in (data.train, data.valid, data.test)] == [3000, 370, 3761]
 
 
