@@ -1,6 +1,6 @@
 """Whether a state helps an iterative model beyond the iterations it was trained on: [LI] B.3.
 
-    python figures/li_recurrent.py           15 small models (about five minutes of one core)
+    python figures/li_recurrent.py           15 small models (about three minutes of one core)
     python figures/li_recurrent.py --full    64-512-512-784, all images, 200 epochs: not yet run
     python figures/li_recurrent.py --draw    draws the picture again from the JSON
 
