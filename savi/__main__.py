@@ -8,7 +8,7 @@ import sys
 
 UNREAD = 74  # the exit code of sysexits.h for trouble with output
 EPILOG = """examples:
-  python -m savi compare                             the main job: six methods on images of letters, about 2 minutes
+  python -m savi compare                             the main job: six methods on images of letters, about a minute
   python -m savi compare --methods vae sa-vae --epochs 20 --seeds 0 1 2
   python -m savi compare --resume                    go on after Ctrl-C
   python -m savi compare --data my_task.py:task      on data of your own: task is a savi.Task

@@ -10,7 +10,7 @@ from ..data.dataset import Dataset
 from .training import fit
 
 STEPS, ROUNDS = 6, 3  # steps of a measurement, and how often all methods are measured in turns
-ROWS = 6  # how often a run is judged, about
+ROWS = 5  # how often a run is judged, about
 
 
 def epochs_of(seconds, examples, settings):

@@ -13,24 +13,37 @@ import numpy as np
 from ..engine import given
 from ..engine.files import InputError, digest, expect, replacing, write_arrays
 
-PARAMETERS = ("theta", "phi", "best_theta", "best_phi")
+PARAMETERS = ("theta", "phi")
 OPTIMIZERS = ("theta_state", "phi_state")
 
 
+class Reading(NamedTuple):
+    """What one way of inference makes of a training: the best parameters on its validation data, theta (P,) and phi (Q,), and
+    a row for each judgement."""
+
+    theta: np.ndarray
+    phi: np.ndarray
+    history: tuple = ()
+
+
 class State(NamedTuple):
-    """Everything that changes in training: replaced as a whole by each step, saved as it is."""
+    """Everything that changes in training: replaced as a whole by each step, saved as it is. readings: a Reading for each
+    method by which the training is judged, that which trains first."""
 
     theta: np.ndarray
     phi: np.ndarray
     theta_state: tuple
     phi_state: tuple
-    best_theta: np.ndarray
-    best_phi: np.ndarray
+    readings: tuple
     epoch: int = 0
     step: int = 0  # steps done in this epoch
     loss: float = 0.0  # summed over the examples seen since the last judgement
     judged: int = 0  # examples that had been seen at that judgement
-    history: tuple = ()
+
+    @property
+    def history(self):
+        """The rows of the method that trains."""
+        return self.readings[0].history
 
 
 def save(out, state, cost, settings):
@@ -38,9 +51,13 @@ def save(out, state, cost, settings):
     arrays = {name: getattr(state, name) for name in PARAMETERS}
     for name in OPTIMIZERS:
         arrays |= {f"{name}_{i}": np.asarray(part) for i, part in enumerate(getattr(state, name))}
+    for i, reading in enumerate(state.readings):
+        arrays |= {_best(name, i): getattr(reading, name) for name in PARAMETERS}
     rest = {name: getattr(state, name) for name in ("epoch", "step", "loss", "judged", "history")}
-    meta = json.dumps({"settings": settings, "state": rest})
-    _write(os.path.join(out, "best.npz"), {"theta": state.best_theta, "phi": state.best_phi})
+    others = [reading.history for reading in state.readings[1:]]
+    meta = json.dumps({"settings": settings, "state": rest} | ({"histories": others} if others else {}))
+    first = state.readings[0]
+    _write(os.path.join(out, "best.npz"), {"theta": first.theta, "phi": first.phi})
     _write(os.path.join(out, "last.npz"), arrays | {"cost": np.reshape(cost, (-1, 2)), "meta": np.array(meta)})
 
 
@@ -53,9 +70,14 @@ def load(path, fresh, settings):
         arrays = _read(path)
         meta = json.loads(str(arrays["meta"]))
         states = {name: tuple(arrays[f"{name}_{i}"] for i in range(len(getattr(fresh, name)))) for name in OPTIMIZERS}
-        rest = meta["state"] | {"history": tuple(meta["state"]["history"])}
+        rest = meta["state"]
+        histories = [rest.pop("history"), *meta.get("histories", ())]
+        readings = tuple(
+            Reading(*(arrays[_best(name, i)] for name in PARAMETERS), tuple(history))
+            for i, history in enumerate(histories)
+        )
         state, cost = (
-            State(**{name: arrays[name] for name in PARAMETERS}, **states, **rest),
+            State(**{name: arrays[name] for name in PARAMETERS}, **states, readings=readings, **rest),
             [(seconds, cpu) for seconds, cpu in arrays["cost"].tolist()],
         )
     except Exception as error:  # zipfile, zlib, json and numpy each have errors of their own
@@ -66,6 +88,11 @@ def load(path, fresh, settings):
                 f"cannot resume from {path}: its {name} is {meta['settings'].get(name)}, this run's is {here}"
             )
     return state, cost
+
+
+def _best(name, i):
+    """What the best `name` of the i-th reading is called in a file."""
+    return f"best_{name}" + (f"_{i}" if i else "")
 
 
 def load_checkpoint(path):

@@ -201,13 +201,15 @@ def active_units(mu, threshold=0.01):
     return int((np.var(mu, axis=0) > threshold).sum()) if len(mu) else 0
 
 
-def evaluate(model, method, theta, phi, x, rng, steps=None, samples=10, iw_samples=0, gap_examples=0, measures=()):
+def evaluate(
+    model, method, theta, phi, x, rng, steps=None, samples=10, iw_samples=0, gap_examples=0, measures=(), tolerance=0.05,
+):  # fmt: skip
     """A summary of a method on x (N, M), as a dict of means over the examples, in nats.
 
     neg_elbo, reconstruction, kl: at lam = method.infer(..., steps) with `samples` noise samples. With iw_samples > 0:
     nll_iw, the importance-weighted estimate of -log p(x) with lam as its proposal, and what each of `measures` (a Task's)
     makes of it. Of a hierarchy: kl_1, kl_2, ..., the KL of each level.
-    With gap_examples > 0: amortization_gap on the first so many examples, and gap_converged.
+    With gap_examples > 0: amortization_gap on the first so many examples, to about that tolerance, and gap_converged.
     """
     lam = infer(model, method, theta, phi, x, rng, steps)
     reconstruction, kl = elbo_parts(model, theta, lam, x, rng, samples)
@@ -220,7 +222,7 @@ def evaluate(model, method, theta, phi, x, rng, steps=None, samples=10, iw_sampl
         summary |= {"nll_iw": nll.mean()} | {measure.name: measure.value(nll, x) for measure in measures}
     if given.whole("gap_examples", gap_examples):
         few = slice(int(gap_examples))
-        _, converged, loss, best_loss = _against_optimum(model, theta, lam[few], x[few], rng)
+        _, converged, loss, best_loss = _against_optimum(model, theta, lam[few], x[few], rng, tolerance)
         summary |= {"amortization_gap": loss.mean() - best_loss.mean(), "gap_converged": converged}
     return {name: value if isinstance(value, bool) else float(value) for name, value in summary.items()}
 

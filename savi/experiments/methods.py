@@ -19,6 +19,7 @@ STEP_SIZES = {  # of the SVI steps: what `compare --tune all` chose for the defa
     "sa-vae": 0.02,
     "em": 0.05,
 }
+READS = {"vae-then-svi": "vae"}  # a method that differs at test time alone: that whose training it reads
 METHODS = {  # name: a function of the model, the task, the settings and the words behind a colon
     "vae": lambda model, task, s, words: VAE(_encoder(model, task, s, words), 0, *_inner(s, "vae")),
     "vae-then-svi": lambda model, task, s, words: VAE(
@@ -96,6 +97,20 @@ def _trunk(model, encodings, update, s, words):
 def _em(s, words):
     expect("method", f"em:{'+'.join(words)}", len(words) <= 1, "one optimizer behind the colon")
     return VariationalEM(OPTIMIZERS[words[0] if words else "adam"](_step_size(s, "em")), s.steps, s.samples)
+
+
+def training(name):
+    """The method whose training `name` reads, with its words: "vae" for "vae-then-svi"; most read their own."""
+    base, colon, words = name.partition(":")
+    return READS.get(base, base) + colon + words
+
+
+def trainings(names):
+    """[(name, ...), ...]: methods that read the same training together, that whose training it is first."""
+    found = {}
+    for name in names:
+        found.setdefault(training(name), []).append(name)
+    return [tuple(sorted(group, key=lambda name: (name != own, name))) for own, group in found.items()]
 
 
 def build(name, task, settings):

@@ -50,7 +50,7 @@ class Settings:
         metavar="METHOD",
     )
     budget: tuple = _setting(
-        ("seconds", 4.0),
+        ("seconds", 3.0),
         "what each method may use: processor seconds of its own training steps (seconds N), or passes over the training "
         "examples (epochs N)",
         nargs=2,
@@ -134,7 +134,7 @@ class Settings:
     )
     test_examples: int = _setting(300, "how many test examples to measure on", given.whole, 1, type=int)
     iw_samples: int = _setting(
-        200, "samples of the importance-weighted estimate of -log p(x)", given.whole, 1, type=int
+        100, "samples of the importance-weighted estimate of -log p(x)", given.whole, 1, type=int
     )
     gap_examples: int = _setting(
         30, "how many test examples the amortization gap is measured on", given.whole, 1, type=int

@@ -15,7 +15,7 @@ from ..engine import given
 from ..engine.files import PATIENCE, InputError, digest, expect, owned, tidy
 from ..inference.optimizers import Adam, clip_norm
 from . import checkpoints
-from .checkpoints import State
+from .checkpoints import Reading, State
 from .evaluation import elbo_parts, infer
 from .examples import Examples
 
@@ -33,7 +33,8 @@ class FitResult(NamedTuple):
     last: (theta, phi) after the last epoch. history: one dict per judged epoch, the first before training: epoch; what the
     training steps alone have cost so far, as seconds, processor seconds (cpu) and decoder passes of an example (passes);
     train_loss; and for "valid" and each monitor NAME_neg_elbo, NAME_reconstruction, NAME_kl, in nats. ms_per_step: the
-    median. savi.plots.history(result.history) draws it.
+    median. savi.plots.history(result.history) draws it. readings: (theta, phi, history) of the method itself and of each of
+    fit's `readings`, in their order.
     """
 
     theta: np.ndarray
@@ -41,12 +42,13 @@ class FitResult(NamedTuple):
     last: tuple
     history: list
     ms_per_step: float
+    readings: tuple = ()
 
 
 def fit(
     model, method, data, epochs=10, seed=0, *, out=None, resume=False, progress=None, batch=50, learning_rate=1e-3, decay=1.0,
     warmup_epochs=0, beta_start=0.1, clip=5.0, binarize=None, dtype=np.float32, valid_examples=500, monitor=None,
-    judge_at=None, phi_decay=0.0, start_from=None,
+    judge_at=None, phi_decay=0.0, start_from=None, readings=(),
 ):  # fmt: skip
     """Train theta and phi by Adam on minibatches; returns a FitResult.
 
@@ -62,6 +64,8 @@ def fit(
     start_from: what training starts from instead of parameters drawn from the seed: a checkpoint (last.npz or best.npz), by its
     best parameters, or (theta (P,), phi (Q,)), None for either that is drawn. The decoder says how theta is taken
     (Decoder.adopt); an empty phi is none.
+    readings: methods that train as this one does and differ in their inference at test time alone, as a VAE that SVI refines
+    does from a VAE: each of them is judged as well, and has best parameters of its own.
 
     out: a folder for last.npz, best.npz and settings.json, which is this call's alone as long as it lasts; resume: go on from
     its last.npz where there is one. progress: None shows a bar on a terminal, False never.
@@ -80,8 +84,12 @@ def fit(
     expect("phi_decay", phi_decay, phi_decay * learning_rate < 1, "below 1 / learning_rate")
     if judge_at is not None:
         judge_at = {given.whole("judge_at", epoch) for epoch in given.listed("judge_at", judge_at, "a list of epochs")}
+    methods = (method, *given.listed("readings", readings, "a list of methods"))
+    for other in methods[1:]:
+        of = f"of size {given.thing('method', other).size}"
+        expect("phi of a reading", of, other.size == method.size, f"that of the method, {method.size}")
     examples = Examples(model, data, binarize, dtype, valid_examples, monitor)
-    run = _Run(model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay, start_from)
+    run = _Run(model, methods, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay, start_from)
     if out is None:
         return _trained(run, epochs, None, False, progress, judge_at)
     with owned(out, PATIENCE):
@@ -120,15 +128,18 @@ def _trained(run, epochs, out, resume, progress, judge_at):
     finally:
         bar.close()
     ms = 1e3 * float(np.median([seconds for seconds, _ in run.cost])) if run.cost else float("nan")
-    return FitResult(state.best_theta, state.best_phi, (state.theta, state.phi), list(state.history), ms)
+    readings = tuple(reading._replace(history=list(reading.history)) for reading in state.readings)
+    theta, phi, history = readings[0]
+    return FitResult(theta, phi, (state.theta, state.phi), history, ms, readings)
 
 
 class _Run:
     """What stays fixed during one call of `fit`, and the steps that a State takes through it."""
 
-    def __init__(self, model, method, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay, start_from):
+    def __init__(self, model, methods, examples, seed, batch, optimizer, decay, warmup, clip, phi_decay, start_from):
         self.start = checkpoints.starts(start_from)
-        self.model, self.method, self.examples, self.seed, self.batch = model, method, examples, seed, batch
+        self.model, self.methods, self.examples, self.seed, self.batch = model, methods, examples, seed, batch
+        self.method = methods[0]  # the one that trains
         self.optimizer, self.decay, self.clip = optimizer, decay, clip
         (self.warmup_epochs, self.beta_start), self.phi_decay = warmup, phi_decay
         self.cost, self._drawn = [], None  # (seconds, processor seconds) of each step
@@ -142,6 +153,7 @@ class _Run:
             "method": repr(self.method), "seed": self.seed, "batch": self.batch, "optimizer": repr(self.optimizer),
             "decay": self.decay, "warmup_epochs": self.warmup_epochs, "beta_start": self.beta_start, "clip": self.clip,
             "phi_decay": self.phi_decay, "start_from": [at is not None and digest(at) for at in self.start],
+            "readings": [repr(method) for method in self.methods[1:]] or None,
         }  # fmt: skip
         return {name: _without_addresses(value) for name, value in described.items()}
 
@@ -156,7 +168,8 @@ class _Run:
             size = f"of size {len(phi_there)}"
             expect("phi to start from", size, len(phi_there) == len(phi), f"that of the method, {len(phi)}")
             phi = phi_there.astype(phi.dtype)
-        return State(theta, phi, self.optimizer.init(theta), self.optimizer.init(phi), theta, phi)
+        readings = (Reading(theta, phi),) * len(self.methods)
+        return State(theta, phi, self.optimizer.init(theta), self.optimizer.init(phi), readings)
 
     def step(self, state, path):
         """One minibatch: the method's gradients, clipped means over the batch, one step of Adam each."""
@@ -212,23 +225,28 @@ class _Run:
         return self.judged(state) if ended or judge_at is None or state.epoch in judge_at else state
 
     def judged(self, state):
-        """The state with a new row of history, and with new best parameters where the validation data say so."""
+        """The state with a new row of history for each reading."""
         seconds, cpu = np.sum(np.reshape(self.cost, (-1, 2)), axis=0)
         epoch = state.epoch + state.step / self.steps if state.step else state.epoch
         row = {"epoch": epoch, "seconds": float(seconds), "cpu": float(cpu)}
         row |= {"passes": self.seen(state) * self.method.passes, "train_loss": None}
         if self.done(state):
             row["train_loss"] = state.loss / (self.seen(state) - state.judged)
+        readings = tuple(self._read(*each, state, row) for each in zip(self.methods, state.readings))
+        return state._replace(loss=0.0, judged=self.seen(state), readings=readings)
+
+    def _read(self, method, reading, state, row):
+        """The Reading with a row more, and with new best parameters where the validation data say so."""
         for i, (name, x) in enumerate(self.judges.items()):
-            rng = self._rng(JUDGE, i, 1)  # the same noise each epoch
-            lam = infer(self.model, self.method, state.theta, state.phi, x, rng)
+            rng = self._rng(JUDGE, i, 1)  # the same noise each epoch, and for each reading
+            lam = infer(self.model, method, state.theta, state.phi, x, rng)
             reconstruction, kl = (part.mean(dtype=float) for part in elbo_parts(self.model, state.theta, lam, x, rng))
             total = reconstruction + np.nan_to_num(kl)
-            row |= {f"{name}_neg_elbo": total, f"{name}_reconstruction": reconstruction, f"{name}_kl": kl}
-        best = min((old.get("valid_neg_elbo", np.inf) for old in state.history), default=np.inf)
-        if row.get("valid_neg_elbo", -np.inf) < best:
-            state = state._replace(best_theta=state.theta, best_phi=state.phi)
-        return state._replace(loss=0.0, judged=self.seen(state), history=(*state.history, row))
+            row = row | {f"{name}_neg_elbo": total, f"{name}_reconstruction": reconstruction, f"{name}_kl": kl}
+        best = min((old.get("valid_neg_elbo", np.inf) for old in reading.history), default=np.inf)
+        better = row.get("valid_neg_elbo", -np.inf) < best
+        theta, phi = (state.theta, state.phi) if better else (reading.theta, reading.phi)
+        return Reading(theta, phi, (*reading.history, row))
 
     def _rng(self, *stream):
         return np.random.default_rng([self.seed, *stream])

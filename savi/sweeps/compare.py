@@ -1,13 +1,15 @@
 """The main job: the methods side by side on the same task, with the same decoder, data order and budget.
 
-`compare` gives each method the same budget (budget.py), trains it for each seed (checkpoints in OUT/METHOD-seedN/), measures
-it on the test examples, and writes OUT/results.json, results.csv, compare.png and the picture of the task, where it has
-one. Every run (runs.py) has one thread, and as many run at a time as there are cores. A finished run is kept in its folder
-(conduct.py), so a job that was stopped goes on where it was. What depends on the kind of data is the task's (tasks.py), what
+`compare` gives each method the same budget (budget.py), trains it for each seed, measures it on the test examples, and writes
+OUT/results.json, results.csv, compare.png and the picture of the task, where it has one. Methods that differ at test time alone
+read one training (runs.py). Every training has one thread, and as many run at a time as there are cores. What a method gave
+with a seed is kept in OUT/METHOD-seedN/, checkpoints of its training too (of one that several read in OUT/METHOD+METHOD-seedN/),
+so a job that was stopped goes on where it was (conduct.py). What depends on the kind of data is the task's (tasks.py), what
 depends on a method's name is in methods.py.
 """
 
 import glob
+import itertools
 import json
 import os
 
@@ -17,7 +19,7 @@ from ..engine import given
 from ..engine.files import InputError, digest, keep, kept, owned, replacing, running, tidy
 from ..experiments.budget import epochs_of, judged_at
 from ..experiments.catalogue import find
-from ..experiments.methods import build
+from ..experiments.methods import build, training, trainings
 from ..experiments.settings import settings_of
 from ..experiments.tables import csv, differences, table, tuned
 from . import needs, runs
@@ -42,10 +44,8 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
         build(name, task, settings)
     jobs = jobs if jobs is not None else cores() if isinstance(named, str) else 1
     jobs = given.whole("--jobs", jobs, 1)
-    pairs = {
-        f"{name.replace(':', '-')}-seed{seed}": (name, seed) for seed in settings.seeds for name in settings.methods
-    }
-    jobs = min(jobs, len(pairs))
+    groups = trainings(settings.methods)
+    jobs = min(jobs, len(groups) * len(settings.seeds))
     shared = named if jobs > 1 else task, settings
     with owned(out), Processes() as lasting:  # they measure costs, and have the data then
         examples, x_test = runs.load(shared[0], settings, fresh=True)
@@ -61,30 +61,38 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
         )
         say(f"{examples.name}: {len(examples.train)} for training, {len(x_test)} for testing, {amount}")
         at, inner = judged_at(epochs), {name: found["choice"] for name, found in tuning.items()}
-        items = {
-            run: (name, seed, epochs[name], at[name], inner.get(name, {}), *shared, os.path.join(out, run), resume)
-            + (progress if jobs == 1 else False,)
-            for run, (name, seed) in pairs.items()
-        }
-        _collect(results, items, out, Local(jobs, lasting) if jobs > 1 else None, resume, say)
+        works, shown = {}, progress if jobs == 1 else False
+        for names, seed in sorted(itertools.product(groups, settings.seeds), key=lambda each: _first(*each, epochs)):
+            name, folder = names[0], os.path.join(out, folder_of("+".join(names), seed))
+            item = names, seed, epochs[name], at[name], inner.get(name, {}), *shared, folder, resume, shown
+            works[tuple(folder_of(name, seed) for name in names)] = item
+        _collect(results, works, out, Local(jobs, lasting) if jobs > 1 else None, resume, say)
         _save(results, task, out)
     say("\n" + table(results, task.measures) + "\n\n" + differences(results) + "\n\n" + tuned(results))
     return results
 
 
-def _collect(results, items, out, engine, resume, say):
-    """The rows and curves of all runs, in their order, into `results` and results.json as they end.
+def folder_of(name, seed):
+    """The folder of a method and a seed below OUT."""
+    return f"{name.replace(':', '-')}-seed{seed}"
+
+
+def _first(names, seed, epochs):
+    """A key by which the longest trainings come first: those that most methods read, then those with dear steps and few epochs."""
+    return -len(names), epochs[names[0]], seed
+
+
+def _collect(results, works, out, engine, resume, say):
+    """The rows and curves of all methods and seeds, in their order, into `results` and results.json as they end.
 
     Raises InputError when all others have ended, where one failed.
     """
-    found, errors, clock = {}, {}, Clock(len(items), say)
-    longest_first = sorted(items, key=lambda run: items[run][2])  # few epochs: dear steps, and dear ones at test time
-    width = max(12, *(len(name) for name, *_ in items.values()))
+    methods, seeds = results["settings"]["methods"], results["settings"]["seeds"]
+    asked = {folder_of(name, seed): (name, seed) for seed in seeds for name in methods}
+    found, errors, clock, width = {}, {}, Clock(len(asked), say), max(12, *map(len, methods))
     try:
-        for run, value, error, new in conduct(
-            runs.run, {run: items[run] for run in longest_first}, out, engine, resume, say
-        ):
-            name, seed = items[run][:2]
+        for run, value, error, new in conduct(runs.run, works, out, engine, resume, say):
+            name, seed = asked[run]
             if error is not None:
                 errors[run] = error
                 clock.tell(f"{name:<{width}} seed {seed}   failed: {error}")
@@ -95,11 +103,11 @@ def _collect(results, items, out, engine, resume, say):
                 new,
             )
             for part in ("row", "curve"):
-                results[part + "s"] = [found[other][part] for other in items if other in found]
+                results[part + "s"] = [found[other][part] for other in asked if other in found]
             _write(os.path.join(out, "results.json"), json.dumps(results))
     finally:
         keep(os.path.join(out, "errors.json"), {run: str(error) for run, error in errors.items()})
-    if error := failures(errors, len(items), out):
+    if error := failures(errors, len(asked), out):
         raise error
 
 
@@ -125,18 +133,18 @@ def _kept(path, resume):
 
 
 def _plan(shared, jobs, lasting, examples, out, resume):
-    """{method: epochs}, from OUT/plan.json where a comparison goes on."""
+    """{method: epochs}, from OUT/plan.json, {training: epochs}, where a comparison goes on."""
     _, settings = shared
     path = os.path.join(out, "plan.json")
     plan = _kept(path, resume)
-    missing = [name for name in settings.methods if name not in plan]
+    missing = [name for name in dict.fromkeys(map(training, settings.methods)) if name not in plan]
     if settings.budget[0] == "epochs":
         plan |= dict.fromkeys(missing, settings.budget[1])
     elif missing:  # as many measure at a time as will run: they share the machine's memory
         found = list(run_all(runs.seconds, [(missing, *shared)] * jobs, jobs, lasting))
         plan |= epochs_of({name: np.mean([cost[name] for cost in found]) for name in missing}, examples, settings)
     keep(path, plan)
-    return {name: plan[name] for name in settings.methods}
+    return {name: plan[training(name)] for name in settings.methods}
 
 
 def _tuning(shared, jobs, lasting, epochs, out, resume):

@@ -26,29 +26,31 @@ class Conducted(NamedTuple):
     new: bool = True
 
 
-def conduct(function, runs, out, engine=None, resume=False, say=print, retries=2):
-    """Yields a Conducted for function(*item) of each of runs {name: item}, as they end.
+def conduct(function, works, out, engine=None, resume=False, say=print, retries=2):
+    """Yields a Conducted for each run of works {(name of a run, ...): item}, as they end.
 
-    function gives JSON as bytes, wherever it is worked out (engine: of executors.py); this process alone writes. With resume
-    what OUT holds already is given first. Raises Refused when a worker cannot give the numbers that are asked for.
+    function(*item) works out all runs of a work, wherever that is (engine: of executors.py), and gives a list of their values
+    as JSON in bytes; this process alone writes. With resume what OUT holds already is given first, and a work is done again
+    for those of its runs that are missing. Raises Refused when a worker cannot give the numbers that are asked for.
     """
-    missing = []
-    for name in runs:
-        value = finished(out, name, say) if resume else None
-        if value is None:
-            missing.append(name)
-        else:
-            yield Conducted(name, value, None, new=False)
-    for ended in as_they_end(function, [runs[name] for name in missing], engine, retries):
-        name = missing[ended.index]
+    missing = {}
+    for names in works:
+        for name in names:
+            value = finished(out, name, say) if resume else None
+            if value is None:
+                missing.setdefault(names, []).append(name)
+            else:
+                yield Conducted(name, value, None, new=False)
+    asked = list(missing)
+    for ended in as_they_end(function, [works[names] for names in asked], engine, retries):
+        names = asked[ended.index]
         if isinstance(ended.error, Refused):
             raise ended.error
-        if ended.error is None:
-            value = json.loads(ended.value)
-            keep(os.path.join(out, name, RESULT), value, name)
-            yield Conducted(name, value, None)
-        else:
-            yield Conducted(name, None, ended.error)
+        values = dict(zip(names, json.loads(ended.value))) if ended.error is None else {}
+        for name in missing[names]:
+            if ended.error is None:
+                keep(os.path.join(out, name, RESULT), values[name], name)
+            yield Conducted(name, values.get(name), ended.error)
 
 
 def finished(out, name, say=print):

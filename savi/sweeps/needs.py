@@ -12,27 +12,28 @@ import numpy as np
 
 from ..engine import machine, threads
 from ..experiments.evaluation import at_a_time
-from ..experiments.methods import build
+from ..experiments.methods import build, trainings
 from .conduct import duration
 from .runs import prepared
 
 ROWS = 768  # examples times samples of the smaller batch, at most; the larger has twice as many
 INNER = 2, 4  # inner steps
 PROCESS, VECTORS = 150e6, 10  # bytes of Python and its libraries; vectors like theta and phi that training holds
-GAP = 4000  # passes that the amortization gap of an example takes
+GAP = 2500  # passes that the amortization gap of an example takes
 FORWARD = 0.4  # what a pass forward alone costs of a whole one
 TUNED, SEARCHED = 8, 3000  # trainings that `--tune all` amounts to; inferences of an example that end in an inner step
 
 
 class Needs(NamedTuple):
-    """Of one run: bytes of memory, processor seconds."""
+    """Of a method: bytes of memory, processor seconds of its training, which others may read too, and of all that follows it."""
 
     bytes: float
-    seconds: float
+    training: float
+    reading: float = 0.0
 
 
 def needs(name, task, settings, examples, x_test):
-    """The Needs of a run of the method `name`, about; None where a step fails, as the run itself will say.
+    """The Needs of the method `name` for one seed, about; None where a step fails, as the run itself will say.
 
     Raises InputError where theta and phi alone do not fit into the memory of this machine.
     """
@@ -46,13 +47,13 @@ def needs(name, task, settings, examples, x_test):
         return None
     batch = min(settings.batch, len(examples.train))
     most = max(train[0] + train[1] * batch, infer[0] + infer[1] * at_a_time(method))
-    kind, amount = settings.budget
-    amount *= len(examples.train) * train[2] if kind == "epochs" else 1
-    amount *= TUNED if settings.tune == "all" else 1
-    amount += (len(x_test) + SEARCHED * (settings.tune != "none")) * infer[2]
+    kind, training = settings.budget
+    training *= len(examples.train) * train[2] if kind == "epochs" else 1
+    training *= TUNED if settings.tune == "all" else 1
+    reading = (len(x_test) + SEARCHED * (settings.tune != "none")) * infer[2]
     passes = settings.iw_samples * len(x_test) + GAP * min(settings.gap_examples, len(x_test))
-    amount += passes * FORWARD * train[2] / method.passes
-    return Needs(PROCESS + 3 * data + vectors + most, amount)
+    reading += passes * FORWARD * train[2] / method.passes
+    return Needs(PROCESS + 3 * data + vectors + most, training, reading)
 
 
 def tell(settings, found, jobs, say):
@@ -63,9 +64,9 @@ def tell(settings, found, jobs, say):
     name = max(found, key=lambda name: found[name].bytes)
     at_once = f", {jobs} runs at a time" if jobs > 1 else ""
     machine.expect_room(f"{name} with {_sizes(settings)}{at_once}", jobs * found[name].bytes)
-    total = len(settings.seeds) * sum(need.seconds for need in found.values())
-    longest = max(need.seconds for need in found.values())
-    say(f"about {machine.words(jobs * found[name].bytes)} of memory, {duration(max(total / jobs, longest))}{at_once}")
+    seconds = [found[names[0]].training + sum(found[name].reading for name in names) for names in trainings(found)]
+    total = max(len(settings.seeds) * sum(seconds) / jobs, *seconds)
+    say(f"about {machine.words(jobs * found[name].bytes)} of memory, {duration(total)}{at_once}")
 
 
 def _sizes(settings):

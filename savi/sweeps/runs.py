@@ -1,7 +1,8 @@
-"""One run: a method, trained and measured on a task for one seed. A pure function of its settings, wherever it is worked out.
+"""One training on a task for one seed, and every measure of it. A pure function of its settings, wherever it is worked out.
 
 load     the examples that the settings ask for, and the test set that all methods share
-run      training (with checkpoints, where it has a folder), the inner step of the test time, and every measure: as bytes
+run      training (with checkpoints, where it has a folder) and, for each method that reads it, the inner step of the test time
+         and every measure: as bytes
 call     a run that is a function of a user's own
 seconds, epochs, tune    what is asked beforehand: the cost of a training step, and the inner step of the training
 """
@@ -20,7 +21,8 @@ from ..experiments.tuning import at_test, in_training
 
 REFINEMENT = (0, 1, 2, 5, 10, 20, 40)  # numbers of test-time steps in the right-hand picture
 SHOWN, REFINED = 8, 100  # examples in the task's own picture, and in the right-hand one
-VALID, TUNED_ON = 200, 100  # validation examples that judge an epoch, and that choose the inner step of the test time
+VALID, TUNED_ON = 100, 100  # validation examples that judge an epoch, and that choose the inner step of the test time
+TOLERANCE = 0.2  # nats, of the amortization gap: below its spread over seeds, at half the rounds that 0.05 takes
 
 
 _latest = {}  # what was loaded last, which a process that works on several runs uses again
@@ -43,40 +45,49 @@ def _loaded(task, settings, fresh=False):
     return value
 
 
-def run(name, seed, epochs, judge_at, inner, task, settings, folder=None, resume=False, progress=False, pictures=True):
-    """{"row": what the table has of one method and seed, "curve": what the pictures have, "data": a digest}, as JSON in bytes.
+def run(names, seed, epochs, judge_at, inner, task, settings, folder=None, resume=False, progress=False, pictures=True):
+    """[{"row": what the table has of a method and seed, "curve": what the pictures have, "data": a digest}, ...], as JSON in bytes.
 
-    epochs, judge_at: as in `fit`. inner: settings of its inner steps in training that differ from its own. task: a Task or its
-    name. folder: for checkpoints, or None. pictures: whether the task's own picture needs something.
+    names: of methods that read the same training (methods.trainings), which is done once; what is said of one does not depend
+    on the others. epochs, judge_at: as in `fit`. inner: settings of the inner steps in training that differ from their own.
+    task: a Task or its name. folder: for checkpoints, or None. pictures: whether the task's own picture needs something.
     """
     examples, x_test, data = _loaded(task, settings)
     task = find(task)
-    model, method = build(name, task, settings)
-    method = method.with_inner(**inner)
+    model, _ = build(names[0], task, settings)
+    methods = [build(name, task, settings)[1].with_inner(**inner) for name in names]
     monitor = {"test": examples.test[: len(x_test)]}
     flags = _training(settings) | {"progress": progress, "monitor": monitor, "judge_at": judge_at}
-    result = fit(model, method, examples, epochs, seed, out=folder, resume=resume, **flags)
+    result = fit(model, methods[0], examples, epochs, seed, out=folder, resume=resume, readings=methods[1:], **flags)
+    cost = {key: result.history[-1][key] for key in ("seconds", "cpu", "passes")}
+    cost = {"ms_per_step": result.ms_per_step, "epochs": epochs, "train_seconds": cost.pop("seconds"), **cost}
+    found = []
+    for name, method, (theta, phi, history) in zip(names, methods, result.readings):
+        said = {"method": name, "seed": seed}
+        summary, curve = _measured(model, method, theta, phi, examples, x_test, seed, task, settings, pictures)
+        found.append({"row": said | summary | cost, "curve": said | {"history": history} | curve, "data": data})
+    return json.dumps(found).encode()
+
+
+def _measured(model, method, theta, phi, examples, x_test, seed, task, settings, pictures):
+    """(a trained method's numbers for the table, those for the pictures)."""
     trained_with, searched = method.inner_settings, []
     if settings.tune != "none" and trained_with and len(examples.valid):
         valid = prepared(examples, np.asarray(examples.valid)[:TUNED_ON], np.random.default_rng(0), settings)
-        method, searched = at_test(model, method, result.theta, result.phi, valid)
-    trained = model, method, result.theta, result.phi
-    samples = {"iw_samples": settings.iw_samples, "gap_examples": settings.gap_examples}
-    summary = evaluate(*trained, x_test, _rng(seed, 1), **samples, measures=task.measures)
-    row = {"method": name, "seed": seed, **summary, "ms_per_step": result.ms_per_step}
-    cost = {key: result.history[-1][key] for key in ("seconds", "cpu", "passes")}
-    row |= {"epochs": epochs, "train_seconds": cost.pop("seconds"), **cost}
-    curve = {"method": name, "seed": seed, "history": result.history}
-    curve["inner"] = {"train": trained_with, "test": method.inner_settings, "curve": searched}
+        method, searched = at_test(model, method, theta, phi, valid)
+    trained = model, method, theta, phi
+    how = {"iw_samples": settings.iw_samples, "gap_examples": settings.gap_examples, "tolerance": TOLERANCE}
+    summary = evaluate(*trained, x_test, _rng(seed, 1), **how, measures=task.measures)
+    curve = {"inner": {"train": trained_with, "test": method.inner_settings, "curve": searched}}
     curve["refinement"] = _refinement(*trained, x_test[:REFINED], _rng(seed, 2))
     if task.show and pictures:
         x = x_test[:SHOWN]
-        curve[task.picture] = task.shown(model, result.theta, infer(*trained, x, _rng(seed, 3)), x)
-    return json.dumps({"row": row, "curve": curve, "data": data}).encode()
+        curve[task.picture] = task.shown(model, theta, infer(*trained, x, _rng(seed, 3)), x)
+    return summary, curve
 
 
 def call(named, values):
-    """What the function "FILE.py:NAME" gives of these values, a dict of JSON's kinds or NumPy's, as JSON in bytes."""
+    """[what the function "FILE.py:NAME" gives of these values], a dict of JSON's kinds or NumPy's, as JSON in bytes."""
     made = function(named)
     with running(f"{made.__name__} in {named.rpartition(':')[0]}"):
         try:
@@ -85,7 +96,7 @@ def call(named, values):
             raise RuntimeError(f"SystemExit {error}") from error
     try:
         if isinstance(found, dict):
-            return json.dumps(found, default=lambda value: value.tolist()).encode()
+            return json.dumps([found], default=lambda value: value.tolist()).encode()
     except (TypeError, ValueError, AttributeError):
         pass
     raise InputError(f"{named} gives {_shortly(found)}; expected a dict of numbers, words and lists of them")

@@ -36,7 +36,7 @@ from .parallel import as_they_end
 from .plan import LIMIT, Plan, read, word
 
 __all__ = ["LIMIT", "Plan", "estimate", "read", "show", "sweep"]
-OVERHEAD = 8.0  # seconds that a run takes beside its training: measuring, and its share of a worker's start
+OVERHEAD = 4.0  # seconds that a run takes beside its training: measuring, and its share of a worker's start
 MEASURED = 8  # settings whose steps are timed for an estimate
 
 
@@ -110,12 +110,12 @@ def _expect_same_data(values, value, seen):
 
 
 def _work(plan, out, engine, resume, say):
-    """(the function that works out a run, {run: its arguments}); far away it has the plan's Python files with it."""
+    """(the function that works out a run, {(run,): its arguments}); far away it has the plan's Python files with it."""
     here = engine is None or engine.here
     first = () if here else (plan.files(), runs.call if plan.function else runs.run)
     work = with_files if first else runs.call if plan.function else runs.run
     if plan.function:
-        return work, {name: (*first, plan.place(plan.function), values) for name, values in plan.runs.items()}
+        return work, {(name,): (*first, plan.place(plan.function), values) for name, values in plan.runs.items()}
     epochs = _epochs(plan, os.path.join(out, "epochs.json"), engine, resume, say)
     together = defaultdict(
         dict
@@ -127,7 +127,7 @@ def _work(plan, out, engine, resume, say):
         task, method, seed, settings = plan.of_compare(name)
         at = judged_at(together[_without(values, "seed", "method")])[method]
         folder = os.path.join(out, name) if here else None  # checkpoints stay where the work is
-        items[name] = (*first, method, seed, epochs[name], at, {}, task, settings, folder, True, False, False)
+        items[name,] = (*first, (method,), seed, epochs[name], at, {}, task, settings, folder, True, False, False)
     return work, items
 
 

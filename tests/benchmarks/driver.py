@@ -28,6 +28,7 @@ from concurrent.futures import BrokenExecutor, Future
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
 from savi.engine.files import replacing
+from savi.experiments import settings
 from savi.sweeps.conduct import Clock, conduct
 from savi.sweeps.executors import Engine, Local
 
@@ -94,7 +95,7 @@ class Simulated(Engine):
 def simulate(runs, workers, result, deaths=DEATHS, keep_results=True):
     """What the driver does with so many runs on so many workers, as a dict of numbers; every result comes back as `result`."""
     rng = random.Random(1)
-    items = {f"run={i}": (SECONDS * rng.lognormvariate(0.0, SPREAD),) for i in range(runs)}
+    items = {(f"run={i}",): (SECONDS * rng.lognormvariate(0.0, SPREAD),) for i in range(runs)}
     engine, found, lost = Simulated(workers, result, deaths), {}, 0
     before, cpu, wall, said = memory(), time.process_time(), time.monotonic(), []
     with tempfile.TemporaryDirectory() as out:
@@ -105,7 +106,7 @@ def simulate(runs, workers, result, deaths=DEATHS, keep_results=True):
                 found[name] = value
             clock.tell(name, new, error)
         cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-        files = sum(os.path.exists(os.path.join(out, name, "result.json")) for name in items)
+        files = sum(os.path.exists(os.path.join(out, name, "result.json")) for (name,) in items)
     ideal = max(sum(seconds for (seconds,) in items.values()) / workers, max(items.values())[0])
     messages = engine.counts["submitted"] + engine.counts["results"] + engine.counts["deaths"]
     return engine.counts | {
@@ -150,7 +151,7 @@ def typical(points=12):
         "test": {"step_size": 0.1},
         "curve": [{"step_size": 0.1, "loss": 100 * rng.random()} for _ in range(9)],
     }
-    return json.dumps({"row": row | {"method": "sa-vae", "seed": 0}, "curve": curve, "data": "0" * 32}).encode()
+    return json.dumps([{"row": row | {"method": "sa-vae", "seed": 0}, "curve": curve, "data": "0" * 32}]).encode()
 
 
 # --- what a run costs beside its work ---------------------------------------------------------------------------------------
@@ -169,14 +170,14 @@ with threads.using(1):
     s = settings.Settings(methods=("vae",), seeds=(0,), budget=("epochs", 5))
     runs.load("glyphs", s)
     began = time.process_time()
-    row = json.loads(runs.run("vae", 0, 5, (5,), {}, "glyphs", s, pictures=False))["row"]
+    row = json.loads(runs.run(("vae",), 0, 5, (5,), {}, "glyphs", s, pictures=False))[0]["row"]
     print(time.process_time() - began, row["cpu"])
 """
 
 
 def nothing():
     """A run that does nothing."""
-    return b"{}"
+    return b"[{}]"
 
 
 def children(code):
@@ -196,7 +197,7 @@ def overhead(repeats=3, runs=400):
     def used(n):
         before = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         with tempfile.TemporaryDirectory() as out:
-            for _ in conduct(nothing, {f"run={i}": () for i in range(n)}, out, Local(2)):
+            for _ in conduct(nothing, {(f"run={i}",): () for i in range(n)}, out, Local(2)):
                 pass
         after = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         return sum(a.ru_utime + a.ru_stime - b.ru_utime - b.ru_stime for a, b in zip(after, before))
@@ -213,10 +214,11 @@ def overhead(repeats=3, runs=400):
         "ten runs a worker": (first / 10 + found["an empty run"]) * (1 - SHARE) / SHARE,
         "a hundred runs a worker": (first / 100 + found["an empty run"]) * (1 - SHARE) / SHARE,
     }
-    spent = 4.0 + found["judging and measuring"] + found["an empty run"]
+    training = settings.Settings.budget[1]
+    spent = training + found["judging and measuring"] + found["an empty run"]
     found["runs an hour on two cores"] = {
         "that do nothing, by processor seconds alone": 2 * 3600 / found["an empty run"],
-        "of compare's default, four seconds of training": 2 * 3600 / spent,
+        f"of compare's default, {training:g} seconds of training": 2 * 3600 / spent,
     }
     return found
 

@@ -103,7 +103,7 @@ def short():
 
     def tell(settings, found, jobs, say):
         before(settings, found, jobs, say)
-        if sum(need.seconds for need in found.values() if need) * len(settings.seeds) > LONGEST:
+        if sum(need.training + need.reading for need in found.values() if need) * len(settings.seeds) > LONGEST:
             raise savi.InputError("it takes long; expected a short one")
 
     needs.tell = tell

@@ -359,6 +359,19 @@ def test_evaluate_takes_the_amortization_gap_of_as_many_examples_as_asked_for():
     assert "nll_iw" not in summary
 
 
+def test_evaluate_seeks_the_optimum_to_the_tolerance_that_is_asked_for(monkeypatch):
+    p, steps = Linear(N=20), []
+    adam_round = room._adam_round
+    monkeypatch.setattr(room, "_adam_round", lambda *a: steps.append(a[-1]) or adam_round(*a))
+    taken = {}
+    for tolerance in (0.05, 0.0001):
+        steps.clear()
+        arguments = p.model, SVI(steps=0), p.theta, np.zeros(0), p.x, rng()
+        evaluate(*arguments, gap_examples=20, **{} if tolerance == 0.05 else {"tolerance": tolerance})
+        taken[tolerance] = len(steps)
+    assert taken[0.05] < taken[0.0001]
+
+
 def test_measures_are_made_of_the_importance_weighted_estimate(vae):
     model, method, theta, phi, x = vae
     seen = []

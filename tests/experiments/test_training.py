@@ -788,6 +788,67 @@ def test_a_run_resumes_with_models_and_methods_that_were_built_anew(tmp_path):
     assert resumed.last[0].tobytes() == short(*built(), epochs=2, dtype=np.float64).last[0].tobytes()
 
 
+# --- one training, read in several ways -------------------------------------------------------------------------------------
+
+
+def refined(steps=4):
+    """The VAE of `build`, refined at test time."""
+    return VAE(MLP([6, 3, 4]), steps, 0.3)
+
+
+FEW = {"data": Dataset("few", striped(8, 0), striped(20, 1)), "epochs": 6, "batch": 4, "learning_rate": 0.1}
+
+
+def parts(result):
+    """[(theta, phi, history without times)] of each reading."""
+    return [(r.theta.tobytes(), r.phi.tobytes(), without_seconds(r.history)) for r in result.readings]
+
+
+def test_each_reading_of_a_training_is_what_a_run_of_its_own_gives():
+    vae, longer = build("vae")[1], refined(9)
+    result = short(vae, readings=[refined(), longer], monitor={"more": DATA.train}, **FEW)
+    alone = [short(method, monitor={"more": DATA.train}, **FEW) for method in (vae, refined(), longer)]
+    assert parts(result) == [parts(one)[0] for one in alone]
+    assert_same(result, alone[0])
+    best = [int(np.argmin([row["valid_neg_elbo"] for row in r.history])) for r in result.readings]
+    assert len(set(best)) > 1  # each has best parameters of its own
+    for reading, epoch in zip(result.readings, best):
+        assert reading.theta.tobytes() == short(vae, **FEW | {"epochs": epoch}).last[0].tobytes()
+
+
+@pytest.mark.parametrize("call", [1, 4, 9, 14, 18])
+def test_a_training_with_readings_resumes_to_the_same_bits(tmp_path, call):
+    whole = short(build("vae")[1], readings=[refined()], **FEW)
+    spy = Spy(build("vae")[1], stop_at([call]))
+    with pytest.raises(KeyboardInterrupt):
+        short(spy, readings=[refined()], out=tmp_path, **FEW)
+    resumed = short(build("vae")[1], readings=[refined()], out=tmp_path, resume=True, **FEW)
+    assert parts(resumed) == parts(whole)
+    theta, phi = load_checkpoint(tmp_path / "best.npz")
+    assert (theta.tobytes(), phi.tobytes()) == parts(whole)[0][:2]
+
+
+def test_a_training_goes_on_only_with_the_same_readings(tmp_path):
+    settings = FEW | {"out": tmp_path, "resume": True}
+    short(build("vae")[1], readings=[refined()], **settings)
+    for readings in ([], [refined(5)], [refined(), refined(5)]):
+        with pytest.raises(InputError, match="its readings is"):
+            short(build("vae")[1], readings=readings, **settings)
+
+
+@pytest.mark.parametrize(
+    "readings, words",
+    [
+        (7, "readings is 7; expected a list of methods"),
+        ([7], "method is 7; expected a method"),
+        ([SVI(4)], "phi of a reading is of size 0; expected that of the method, 37"),
+    ],
+)
+def test_what_is_no_reading_is_refused(readings, words):
+    with pytest.raises(InputError, match=words):
+        short(build("vae")[1], readings=readings)
+
+
 # --- starting from another run's parameters ---------------------------------------------------------------------------------
 
 

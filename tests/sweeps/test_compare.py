@@ -13,7 +13,7 @@ from savi import data
 from savi.__main__ import main
 from savi.data import Dataset, synthetic
 from savi.engine.files import keep, kept
-from savi.experiments import tables
+from savi.experiments import methods, tables
 from savi.experiments.catalogue import TASKS
 from savi.experiments.methods import STEP_SIZES, build
 from savi.experiments.settings import Settings, settings_of
@@ -354,6 +354,92 @@ def test_a_comparison_that_goes_on_with_its_second_seed_alone_has_its_picture(tm
     assert run("--out", out, "--methods", "vae", "--epochs", 1, "--seeds", 0, 1) == 0
     assert run("--out", out, "--methods", "vae", "--epochs", 1, "--seeds", 1, "--resume") == 0
     assert [row["seed"] for row in results(out)["rows"]] == [1]
+
+
+# --- methods that read one training -----------------------------------------------------------------------------------------
+
+PAIR = ["vae", "vae-then-svi"]
+
+
+def paired(out, *methods, resume=False, **more):
+    """(rows and curves without times by method, what is in each method's folder) of a comparison of these methods."""
+    some = {**SMALL, "methods": methods or PAIR, **more}
+    found = savi.compare("glyphs", str(out), resume=resume, progress=False, say=lambda text: None, jobs=1, **some)
+    curves = json.loads(json.dumps(found["curves"]))
+    for curve in curves:
+        curve["history"] = [{k: v for k, v in row.items() if k != "seconds"} for row in without_times(curve["history"])]
+    told = dict(zip([c["method"] for c in curves], zip(without_times(found["rows"]), curves)))
+    return told, {name: (out / compare.folder_of(name, 0) / "result.json").read_bytes() for name in told}
+
+
+def test_a_row_does_not_depend_on_which_methods_read_the_same_training(tmp_path):
+    both, _ = paired(tmp_path / "both")
+    alone = {name: paired(tmp_path / name, name)[0][name] for name in PAIR}
+    assert both == alone and both["vae"][0]["neg_elbo"] != both["vae-then-svi"][0]["neg_elbo"]
+    assert both["vae"][1]["history"] != both["vae-then-svi"][1]["history"]
+
+
+def test_methods_that_differ_at_test_time_alone_are_trained_once(tmp_path, monkeypatch):
+    trained, fit = [], runs.fit
+    monkeypatch.setattr(
+        runs, "fit", lambda model, method, *a, **k: trained.append(repr(method)) or fit(model, method, *a, **k)
+    )
+    paired(tmp_path / "out", "vae-then-svi", "svi", "vae:highway", "vae", "vae-then-svi:highway")
+    assert len(trained) == 3
+    rows = {row["method"]: row for row in results(tmp_path / "out")["rows"]}
+    assert list(rows) == ["vae-then-svi", "svi", "vae:highway", "vae", "vae-then-svi:highway"]
+    for words in ("", ":highway"):
+        one, two = (rows[name + words] for name in PAIR)
+        assert all(one[key] == two[key] for key in ("cpu", "train_seconds", "ms_per_step", "epochs", "passes"))
+
+
+@pytest.mark.parametrize("words", ["", ":highway"])
+def test_methods_that_read_one_training_have_the_same_gradient_to_the_last_bit(words):
+    task, rng = TASKS["glyphs"], np.random.default_rng(0)
+    settings = settings_of(task, {"latent": 2, "hidden": [6, 6], "samples": 2})
+    (_, one), (model, two) = (build(name + words, task, settings) for name in PAIR)
+    theta, phi = (thing.init(rng, np.float32) for thing in (model, one))
+    x = (rng.random((5, 784)) < 0.3).astype(np.float32)
+    a, b = (method.gradient(model, theta, phi, x, np.random.default_rng(1)) for method in (one, two))
+    assert [part.tobytes() for part in a] == [part.tobytes() for part in b] and np.any(a[2])
+    assert methods.trainings(["svi", "vae-then-svi" + words, "sa-vae", "vae" + words]) == [
+        ("svi",), ("vae" + words, "vae-then-svi" + words), ("sa-vae",)
+    ]  # fmt: skip
+
+
+def test_a_method_that_is_added_later_leaves_the_row_of_the_other_as_it_was(tmp_path):
+    first, kept_first = paired(tmp_path / "out", "vae", budget=["seconds", 0.02], epochs=None)
+    both, kept_both = paired(tmp_path / "out", resume=True, budget=["seconds", 0.02], epochs=None)
+    assert kept_both["vae"] == kept_first["vae"] and both["vae"] == first["vae"]
+    epochs = {row["method"]: row["epochs"] for row in results(tmp_path / "out")["rows"]}
+    assert epochs["vae-then-svi"] == epochs["vae"]
+    (tmp_path / "out" / "vae-then-svi-seed0" / "result.json").write_text("{")
+    again, kept_again = paired(tmp_path / "out", resume=True, budget=["seconds", 0.02], epochs=None)
+    assert again == both and kept_again["vae"] == kept_first["vae"]
+
+
+def test_an_interrupted_training_that_two_methods_read_resumes_to_the_same_numbers(tmp_path, monkeypatch):
+    calls, gradient = [0], savi.VAE.gradient
+
+    def interrupted(self, *arguments, **options):
+        calls[0] += 1
+        if calls[0] == 6:
+            raise KeyboardInterrupt
+        return gradient(self, *arguments, **options)
+
+    monkeypatch.setattr(savi.VAE, "gradient", interrupted)
+    monkeypatch.setattr(needs, "needs", lambda *_: None)  # which takes steps, too
+    with pytest.raises(KeyboardInterrupt):
+        paired(tmp_path / "out")
+    assert (tmp_path / "out" / "vae+vae-then-svi-seed0" / "last.npz").exists()
+    assert paired(tmp_path / "out", resume=True)[0] == paired(tmp_path / "whole")[0]
+
+
+def test_a_training_that_fails_is_told_for_each_method_that_reads_it(tmp_path):
+    with pytest.raises(savi.InputError, match="2 of 3 runs failed, the first of them vae-seed0: vae: the loss"):
+        with np.errstate(all="ignore"):
+            paired(tmp_path / "out", "svi", *PAIR, learning_rate=1e30, tune="none", dtype="float64")
+    assert set(kept(tmp_path / "out" / "errors.json")) == {"vae-seed0", "vae-then-svi-seed0"}
 
 
 # --- the inner step is chosen on validation examples ------------------------------------------------------------------------

@@ -389,7 +389,7 @@ def test_a_worker_needs_none_of_the_plans_files(tmp_path):
     path = str(tmp_path / "far.py")
     text = b"def twice(x):\n    return {'y': 2 * x}\n"
     found = catalogue.with_files({path: text}, runs.call, f"{path}:twice", {"x": 4})
-    assert json.loads(found) == {"y": 8}
+    assert json.loads(found) == [{"y": 8}]
     with pytest.raises(InputError, match=r"cannot read .*far\.py"):  # it is known for that call alone
         runs.call(f"{path}:twice", {"x": 4})
 
@@ -398,7 +398,7 @@ def test_what_a_function_reads_beside_itself_need_not_be_there(tmp_path):
     path = str(tmp_path / "far.py")
     text = b"from savi.studies.figures import beside\ndef line(x):\n    return {'y': beside(__file__)['slope'] * x}\n"
     files = {path: text, str(tmp_path / "far.json"): b'{"slope": 3}'}
-    assert json.loads(catalogue.with_files(files, runs.call, f"{path}:line", {"x": 4})) == {"y": 12}
+    assert json.loads(catalogue.with_files(files, runs.call, f"{path}:line", {"x": 4})) == [{"y": 12}]
     with pytest.raises(InputError, match=r"cannot read .*far\.json"):
         catalogue.with_files({path: text}, runs.call, f"{path}:line", {"x": 4})
 
