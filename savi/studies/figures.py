@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import itertools
 import json
 import os
 import pathlib
@@ -15,7 +16,9 @@ from ..inference.amortized import VAE
 from ..inference.iterative import Iterative, network
 from ..models.decoders import MLPDecoder
 from ..models.gaussian import AnalyticKL
+from ..models.hierarchical import HierarchicalModel
 from ..models.latent_gaussian import LatentGaussianModel
+from ..models.levels import Level
 from ..models.likelihoods import Bernoulli
 from ..nets.highway import HighwayMLP
 from ..nets.mlp import MLP
@@ -91,9 +94,24 @@ def lesson():
 # --- [LI]: images of 784 pixels, ELU, symmetric inference networks with highways ---------------------------------------------
 
 
-def image_model(latent, hidden, kl=AnalyticKL):
-    """The model of [LI] on images: decoder latent-hidden-784, Bernoulli."""
-    return LatentGaussianModel(MLPDecoder(MLP([latent, *hidden, 784], "elu"), Bernoulli()), kl=kl)
+def image_model(latent, hidden, kl=AnalyticKL, levels=()):
+    """The model of [LI] on images: decoder latent-hidden-784, Bernoulli.
+
+    levels: the latent dimensions of z^2, z^3, ... of a hierarchy; the nets of each have half the units of those below, C.5.
+    """
+    decoder = MLPDecoder(MLP([latent, *hidden, 784], "elu"), Bernoulli())
+    if not levels:
+        return LatentGaussianModel(decoder, kl=kl)
+    above = [
+        Level(MLP([D, *units_at(hidden, l), 2 * below], "elu"))
+        for l, (below, D) in enumerate(itertools.pairwise((latent, *levels)), 2)
+    ]
+    return HierarchicalModel(decoder, above, kl=kl)
+
+
+def units_at(hidden, l):
+    """The units of the hidden layers of level l's nets, l = 1 .. L: half as many in each further level."""
+    return [max(n // 2 ** (l - 1), 1) for n in hidden]
 
 
 def highway_vae(model, hidden, samples=1):

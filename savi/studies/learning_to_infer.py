@@ -7,14 +7,14 @@ equal processor seconds. Runs are kept in the folder that is given; one that is 
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import data
 from ..experiments import tuning
-from ..experiments.evaluation import importance_weighted, infer, neg_elbo
+from ..experiments.evaluation import elbo_parts, importance_weighted, infer, level_kls, neg_elbo
 from ..experiments.tables import CERTAIN
 from ..experiments.training import fit
 from ..inference.amortized import VAE
@@ -81,6 +81,7 @@ FIRST, BOTH = {"learning_rate": 4e-3, "samples": 1, "layers": 2}, (False, True)
 METHODS = {
     "vae": Recipe("VAE", _vae(0), FIRST, (False,)),
     "vae-then-svi": Recipe("VAE, then SVI", _vae(TEST_STEPS), FIRST),
+    "vae-both": Recipe("VAE", _vae(0), FIRST, BOTH),
     "vae+svi": Recipe("VAE+SVI", _vae_svi, FIRST | {"step_size": 0.02}),
     "iterative": Recipe("iterative from the prior, T = 5", _error_data, FIRST | {"samples": 5}, BOTH, True),
     "encoder-1": Recipe("iterative from an encoder, T = 1", _from_encoder(1, "last"), FIRST, BOTH, True),
@@ -93,7 +94,8 @@ METHODS = {
 
 class Setup(NamedTuple):
     """What a comparison is made on: a data set by name, its training images, the decoder latent-hidden-784, the epochs and
-    processor seconds of a run, the folder of finished ones, and how many samples estimate log p(x)."""
+    processor seconds of a run, the folder of finished ones, and how many samples estimate log p(x); the latent dimensions of
+    the levels above, where it is a hierarchy, and {axis: value} of GRID's axes that are not searched."""
 
     data: str
     train: int | None
@@ -103,6 +105,8 @@ class Setup(NamedTuple):
     seconds: float
     runs: str
     iw_samples: int = 500
+    levels: tuple = ()
+    fixed: Mapping | None = None
 
     def images(self):
         """The Dataset."""
@@ -110,12 +114,13 @@ class Setup(NamedTuple):
 
     def model(self):
         """The decoder's model."""
-        return image_model(self.latent, list(self.hidden))
+        return image_model(self.latent, list(self.hidden), levels=self.levels)
 
     def folder(self, *names):
         """Where runs of this setup lie."""
         sizes = "-".join(map(str, (self.data, self.train, self.latent, *self.hidden, f"{self.seconds:g}s")))
-        return os.path.join(self.runs, sizes, *names)
+        above = "".join(f"-above{D}" for D in self.levels)
+        return os.path.join(self.runs, sizes + above, *names)
 
 
 @functools.lru_cache(maxsize=1)
@@ -133,15 +138,18 @@ def tuned(setup, name):
 
 def _search(setup, name):
     recipe, images, model = METHODS[name], setup.images(), setup.model()
+    first = recipe.start | dict(setup.fixed or {})
 
     def loss(point, out):
+        point = first | point
         if any(point[axis] % 1 for axis in ("samples", "layers")) or point["layers"] not in GRID["layers"]:
             return np.inf
         train = _trainer(model, recipe.build(model, setup.hidden, point), images, TUNING_SEED, point["learning_rate"])
         return best_valid(spend(lambda epochs: train(epochs, out), TUNING * setup.seconds))
 
-    grid = {axis: GRID[axis] for axis in recipe.start}
-    return searched(setup.folder(name, "tuning"), loss, recipe.start, grid)
+    grid = {axis: GRID[axis] for axis in recipe.start if axis not in (setup.fixed or {})}
+    found = searched(setup.folder(name, "tuning"), loss, first, grid)
+    return found | {"point": first | found["point"]}
 
 
 def _trainer(model, method, images, seed, learning_rate):
@@ -174,10 +182,10 @@ def trial(setup, name, seed, also=None, point=None):
     valid, x = _seen(images.valid[:WALKED]), _seen(images.test[:TEST])
 
     def measure(result):
-        found = {}
+        steps, found = _iterations(model, method, result, valid, seed) if METHODS[name].iterates else 0, {}
         for svi in METHODS[name].svi:
             found["svi" if svi else "own"] = _measured(
-                METHODS[name], model, method, result, valid, x, seed, svi, setup.iw_samples
+                model, method, result, steps, valid, x, seed, svi, setup.iw_samples
             )
         return found | (also(model, method, result, x) if also else {})
 
@@ -186,9 +194,8 @@ def trial(setup, name, seed, also=None, point=None):
     return {"method": name, "seed": seed, **stops}
 
 
-def _measured(recipe, model, method, result, valid, x, seed, svi, iw_samples):
-    """-ELBO and importance-weighted NLL on x, and what was chosen on `valid` for it."""
-    steps = _iterations(model, method, result, valid, seed) if recipe.iterates else 0
+def _measured(model, method, result, steps, valid, x, seed, svi, iw_samples):
+    """-ELBO, importance-weighted NLL and each level's KL on x after so many steps, and what was chosen on `valid` for it."""
     at, chosen, valid = (model, result.theta), {"iterations": steps}, valid[:VALID]
 
     def start(images):
@@ -203,8 +210,16 @@ def _measured(recipe, model, method, result, valid, x, seed, svi, iw_samples):
     return {
         "neg_elbo": float(neg_elbo(*at, lam, x, rng, SAMPLES).mean()),
         "nll": -float(importance_weighted(*at, lam[few], x[few], rng, iw_samples).mean()),
+        "kls": _kls(*at, lam, x, np.random.default_rng([seed, 6])),
         "chosen": chosen,
     }
+
+
+def _kls(model, theta, lam, x, rng):
+    """[the KL of each level, the lowest first], nats, means over the images."""
+    if "levels" in model.supports:
+        return level_kls(model, theta, lam, x, rng, SAMPLES).tolist()
+    return [float(elbo_parts(model, theta, lam, x, rng, SAMPLES)[1].mean())]
 
 
 def _iterations(model, method, result, valid, seed):

@@ -22,6 +22,7 @@ def rows(trials, recipes):
     """[{"method": label, "seed", "neg_elbo at equal seconds", ...}, ...] of learning_to_infer.trial's results.
 
     A method that is measured with and without SVI at test time gives two rows, the second one with ", then SVI" in its label.
+    "kl_1 at equal seconds", ... are the levels' KLs, where a trial has them.
     """
     found = []
     for trial in trials:
@@ -33,7 +34,9 @@ def rows(trials, recipes):
                 at = trial[stop]
                 own = at["svi" if svi else "own"]
                 has = own["neg_elbo"] < DIVERGED
-                row |= {key(name, stop): own[name] if has else np.nan for name in ("neg_elbo", "nll")}
+                values = {name: own[name] for name in ("neg_elbo", "nll")}
+                values |= {f"kl_{l}": value for l, value in enumerate(own.get("kls", ()), 1)}
+                row |= {key(name, stop): value if has else np.nan for name, value in values.items()}
                 row |= {key(name, stop): at[name] for name in ("epochs", "cpu")}
             found.append(row)
     return found

@@ -199,6 +199,96 @@ def test_a_norm_falls_until_its_first_step_that_is_not_certain():
     np.testing.assert_allclose(script.improvement(np.array([[9.0, 8.0, 6.0]])), [[0, 25]])
 
 
+def levels_panel(depth, nll, kls, names=("vae-both",)):
+    """A panel of li_two_levels with these -log p(x) of the seeds, and the KLs of each."""
+    own = [{"neg_elbo": v + 5, "nll": v, "kls": list(k)} for v, k in zip(nll, kls)]
+    stop = [{"own": at, "svi": at, "epochs": 3, "cpu": 2.5} for at in own]
+    setup = {"levels": [8] if depth == "two" else []}
+    trials = [{"method": n, "seed": i, "epochs": at, "seconds": at} for n in names for i, at in enumerate(stop)]
+    return {"setup": setup, "trials": trials}
+
+
+def test_two_levels_and_one_stand_side_by_side():
+    import li_two_levels as script
+
+    panels = {
+        "one": levels_panel("one", [100.0, 104.0, 98.0], [[9.0]] * 3),
+        "two": levels_panel("two", [98.0, 101.9, 96.1], [[9.0, 2.0], [9.0, 0.1], [9.0, 0.6]]),
+    }
+    both = script.side_by_side(panels)
+    assert script.labels(both)[::2] == ["VAE, one level", "VAE, two levels"]
+    key = script.trial_tables.key("nll", "seconds")
+    mean, error, n, below = script.tables.paired(both, "VAE, two levels", "VAE, one level", key)
+    assert np.isclose(mean, -2) and 0 < error < 0.1 and (n, below) == (3, 3)
+    assert script.two_minus_one(panels, "VAE").startswith("equal seconds -2.00 ± 0.06 (lower in 3 of 3): better; equal")
+
+
+def test_a_level_that_sleeps_is_said_to_have_collapsed():
+    import li_two_levels as script
+
+    found = script.table_rows(levels_panel("two", [98.0] * 3, [[9.0, 2.0], [9.0, 0.1], [9.0, 0.6]]))
+    assert script.use(found, "VAE").startswith("KL of z^1 9.00 ± 0.00, of z^2 0.90 ± ")
+    assert script.use(found, "VAE").endswith("z^2 collapsed in 1 of 3 seeds")
+    awake = script.table_rows(levels_panel("two", [98.0] * 3, [[9.0, 2.0]] * 3))
+    assert "collapsed" not in script.use(awake, "VAE")
+
+
+def test_the_setups_of_two_levels_differ_in_their_levels_alone():
+    import li_two_levels as script
+
+    for full in (False, True):
+        found = script.setups(full)
+        for data in script.DATA:
+            one, two = found[data, "one"], found[data, "two"]
+            assert one == two._replace(levels=()) and two.levels == (one.latent // 2,)
+    assert found[data, "two"].model().dims == (64, 32)
+    assert found[data, "two"].model().levels[0].net.sizes == (32, 256, 256, 128)
+
+
+def test_a_panel_in_colour_is_a_picture_over_the_iterations(monkeypatch):
+    import li_fig4_reconstructions as script
+
+    rng = np.random.default_rng(0)
+    parts = (rng.integers(0, 256, (n, 12)).astype(np.float32) / 255 for n in (40, 8, 8))
+    images = savi.data.Dataset("tiny", *parts, (2, 2, 3))
+    monkeypatch.setattr(script, "ITERATIONS", 2)
+    monkeypatch.setitem(script.SIZES, False, ([4, 4], 1, 1))
+    found = script.panel(images, True, False)
+    assert np.shape(found["means"]) == (3, script.SHOWN, 12) and len(found["neg_elbo"]) == 3
+    np.testing.assert_array_equal(found["images"], np.rint(100 * images.test[: script.SHOWN]))
+    fig = script.draw({"iterations": 2, "panels": {"tiny": found}})
+    assert script.explained(found | {"means": [found["images"]]}).tolist() == [1]
+    flat = images.test[: script.SHOWN].reshape(-1, 4, 3).mean(axis=1, keepdims=True).repeat(4, axis=1)
+    assert abs(script.explained(found | {"means": [100 * flat.reshape(-1, 12)]})[0]) < 1e-3
+    (shown,) = fig.axes[3].images  # the data at the right of the first row
+    np.testing.assert_allclose(shown.get_array(), images.test[0].reshape(2, 2, 3), atol=0.006)
+    plots.plt.close(fig)
+
+
+def test_recurrent_models_are_measured_after_each_number_of_iterations(tmp_path, monkeypatch):
+    import li_recurrent as script
+
+    from savi.studies import trials
+
+    rng = np.random.default_rng(0)
+    images = savi.data.Dataset("grey", *(rng.random((n, 784), dtype=np.float32) ** 4 for n in (40, 20, 30)))
+    monkeypatch.setattr(script, "_images", lambda full: images)
+    monkeypatch.setattr(script, "RUNS", tmp_path)
+    monkeypatch.setitem(script.SCALES, False, {"latent": 2, "hidden": [5, 5], "train": 40, "epochs": 1, "seconds": 1})
+    monkeypatch.setattr(trials, "spend", lambda train, seconds: train(2))  # no test asks the clock
+    rows = [script.run(False, name, 0, 1e-3) for name in script.NAMES]
+    for row, name in zip(rows, script.NAMES):
+        for stop in ("epochs", "seconds"):
+            losses = script.curve({"rows": rows}, name, stop)
+            assert losses.shape == (len(script.SHOWN), 1) and (losses < script.CEILING).all()
+            assert len(set(losses.ravel())) == len(script.SHOWN)  # each of another lam
+            assert script.drift({"rows": rows}, name, stop) == losses[-1] - losses.min()
+        assert row["epochs at equal seconds"] == 2
+    assert [script.bounded(loss) for loss in (90.0, 1e9, np.nan, np.inf)] == [90, *3 * [script.CEILING]]
+    phis = [script.method_of(name, figures.image_model(2, [5, 5]), [5, 5]) for name in script.NAMES]
+    assert [getattr(method.net, "through_time", None) for method in phis] == [None, False, True]
+
+
 @pytest.mark.parametrize("quick", ["", "1"])
 def test_a_quick_lesson_spares_the_pictures_of_the_book(monkeypatch, quick):
     monkeypatch.setenv("SAVI_QUICK", quick)
@@ -213,6 +303,8 @@ def test_the_models_of_images_have_the_sources_sizes():
     iterative = figures.iterative(model, [Error(), Data()], [8, 8], 4, 2)
     assert repr(model.decoder.net) == "MLP([3, 8, 8, 784], 'elu')" and vae.encoder.sizes[-1] == 6
     assert (vae.samples, vae.steps, iterative.samples, iterative.steps) == (2, 0, 2, 4)
+    deep = figures.image_model(4, [8, 8], levels=(3, 2))
+    assert deep.dims == (4, 3, 2) and [level.net.sizes for level in deep.levels] == [(3, 4, 4, 8), (2, 2, 2, 6)]
     x = np.zeros((2, 784), np.float32)
     for method in (vae, iterative, figures.iterative(model, [Gradient()], [8, 8], 1)):
         theta, phi = (thing.init(np.random.default_rng(0), np.float32) for thing in (model, method))

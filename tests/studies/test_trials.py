@@ -8,7 +8,7 @@ from test_oracles import script
 
 import savi
 from savi.experiments import tables
-from savi.experiments.evaluation import neg_elbo
+from savi.experiments.evaluation import elbo_parts, neg_elbo
 from savi.experiments.training import FitResult, NonFiniteLoss
 from savi.studies import learning_to_infer, trial_tables, trials
 from savi.studies.figures import VERDICTS
@@ -167,6 +167,35 @@ def test_a_run_of_the_plan_gives_the_same_bits_as_the_scripts_own(setup, name, t
         stop = row["at"].removeprefix("equal ")
         for measure in ("neg_elbo", "nll", "epochs"):
             assert row[measure] == expected[f"{measure} at equal {stop}"]
+
+
+@pytest.mark.parametrize("name", ["vae-both", "iterative"])
+def test_a_hierarchy_is_tuned_but_for_what_is_fixed_and_each_levels_kl_is_measured(setup, name):
+    fixed = {"samples": 1, "layers": 2}
+    one, setup = setup, setup._replace(levels=(2,), fixed=fixed)
+    assert setup.model().dims == (3, 2) and setup.folder() != one.folder()
+    found = learning_to_infer.tuned(setup, name)
+    assert found["point"].items() >= fixed.items() and set(found["point"]) == set(METHODS[name].start)
+    assert {tuple(row) for row in found["curve"]} == {("learning_rate", "loss")} and len(found["curve"]) >= 3
+    trial = learning_to_infer.trial(setup, name, 1)
+    (own, refined) = trial_tables.rows([trial], METHODS)
+    for row, measured in ((own, "own"), (refined, "svi")):
+        for stop in trial_tables.STOPS:
+            kls = trial[stop][measured]["kls"]
+            assert len(kls) == 2 and kls == [row[f"kl_{l} at equal {stop}"] for l in (1, 2)]
+
+
+@pytest.mark.parametrize("levels", [(), (2,)])
+def test_the_kls_of_the_levels_are_the_whole_kl(setup, levels):
+    model, rng = setup._replace(levels=levels).model(), np.random.default_rng(0)
+    theta, lam = model.init(rng), rng.normal(size=(4, model.lam_size))
+    x = np.zeros((4, 784))
+    found = learning_to_infer._kls(model, theta, lam, x, np.random.default_rng(1))
+    _, kl = elbo_parts(model, theta, lam, x, np.random.default_rng(1), learning_to_infer.SAMPLES)
+    assert len(found) == 1 + len(levels) and min(found) > 0.1
+    np.testing.assert_allclose(sum(found), kl.mean(), rtol=1e-10)
+    mu, log_var = np.split(model.lam_of(lam, 2) if levels else lam, 2, axis=1)  # of the level whose prior is N(0, I)
+    np.testing.assert_allclose(found[-1], (np.exp(log_var) + mu**2 - 1 - log_var).sum(axis=1).mean() / 2, rtol=1e-10)
 
 
 @pytest.mark.parametrize("layers", [0, 2])
