@@ -28,8 +28,8 @@ QUICK, PICTURES = lesson()  # SAVI_QUICK=1 in the environment: small and fast, a
 # ## The equation
 #
 # The loss has two terms ([E2]; [LI] eq. 3):
-# $$-\mathrm{ELBO} = \underbrace{-E_{q}[\log p(x|z)]}_{\text{reconstruction}}
-# + \underbrace{\mathrm{KL}(q(z|x) \| p(z))}_{\text{KL}}.$$
+# $$-\mathrm{ELBO} = \underbrace{-E_{q}[\log p(x|z)]}_{\text{reconstruction}} +
+# \underbrace{\mathrm{KL}(q(z|x) \| p(z))}_{\text{KL}}.$$
 # With $\bar q(z)$ the average of $q(z|x)$ over the images, the second one splits again:
 # $$E_x \mathrm{KL}(q(z|x) \| p(z)) = E_x \mathrm{KL}(q(z|x) \| \bar q(z)) + \mathrm{KL}(\bar q(z) \| p(z)).$$
 # The first part is the mutual information of $x$ and $z$ under $q$, the second is not negative. So the KL term, in nats, is

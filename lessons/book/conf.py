@@ -21,6 +21,7 @@ nb_ipywidgets_js = {}  # it would be fetched from another host
 nb_merge_streams = True
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_dmath_double_inline = True  # $$...$$ in the middle of a paragraph, as notebooks have it
 myst_heading_anchors = 4
 mathjax_path = "tex-svg.js"
 mathjax3_config = {"options": {"enableMenu": False}}  # the menu would load more from another host

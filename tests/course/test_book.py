@@ -111,6 +111,11 @@ def test_a_draft_is_built_without_a_warning_and_asks_no_other_host(tmp_path, cap
     for path in [*html, *(tmp_path / "html").rglob("*.css")]:
         for found in ELSEWHERE.findall(path.read_text(encoding="utf-8")):
             assert found.startswith("href="), f"{path}: {found}"
+    for path in lessons.find("lesson").values():
+        text = (tmp_path / "html" / "lessons" / f"{path.stem}.html").read_text(encoding="utf-8")
+        assert text.count("\\[") == path.read_text(encoding="utf-8").count("$$") / 2, (
+            f"{path.stem}: a formula is not one"
+        )
     page = (tmp_path / "html" / "lessons" / "book" / "surface.html").read_text(encoding="utf-8")
     assert '<canvas id="map"' in page and 'src="../../_static/surface.js"' in page and "_static/book.css" in page
     assert (tmp_path / "html" / "_static" / "surface.js").read_bytes().startswith(b'const DATA = {"spacing":0.2,')
