@@ -80,27 +80,22 @@ def test_the_table_is_the_committed_runs():
 def test_the_sentences_under_the_table_have_its_numbers():
     results = committed("compare")
     settings, shared, text = results["settings"], equal_epochs(results), " ".join(README.split())
-    assert (
-        settings["budget"] == ["seconds", 4] and settings["seeds"] == [0, 1, 2] and settings["train_examples"] == 1000
-    )
+    assert settings["budget"] == ["seconds", 3]
+    assert settings["seeds"] == [0, 1, 2] and settings["train_examples"] == 1000
     for name, words in (
-        ("vae", "{:.1f} nats below the VAE without"), ("vae+svi", "{:.1f} below VAE+SVI,"),
+        ("vae", "{:.1f} nats below the VAE without"), ("svi", "{:.1f} below SVI,"), ("vae+svi", "{:.1f} below VAE+SVI,"),
         ("vae+svi+kl", "{:.1f} below VAE+SVI+KL and"), ("sa-vae", "{:.1f} below SA-VAE"),
     ):  # fmt: skip
         mean, error, *_ = paired(results, name, "vae-then-svi")
         assert verdict(mean, error) == "worse" and words.format(mean) in text
-    assert verdict(*paired(results, "svi", "vae-then-svi")[:2]) == "worse"
     epochs = {name: round(number) for name, number in results["epochs"].items()}
     assert f"which trained for {epochs['sa-vae']} epochs where it trained for {epochs['vae-then-svi']}" in text
-    trained = ("vae+svi", "vae+svi+kl", "sa-vae")
-    svi, kl, sa = (paired(results, name, "vae-then-svi", "at_equal_epochs") for name in trained)
-    words = (
-        f"VAE+SVI is {-svi[0]:.1f}, VAE+SVI+KL {-kl[0]:.1f} and SA-VAE {-sa[0]:.1f} nats below it, these three not told"
-    )
-    assert f"At equal epochs ({shared}) the order turns: {words}" in text
-    assert {verdict(*found[:2]) for found in (svi, kl, sa)} == {"better"}
-    for name, other in (("sa-vae", "vae+svi"), ("sa-vae", "vae+svi+kl"), ("vae+svi", "vae+svi+kl")):
-        assert verdict(*paired(results, name, other, "at_equal_epochs")[:2]) == "not told apart"
+    others = {
+        name: paired(results, name, "sa-vae", "at_equal_epochs") for name in settings["methods"] if name != "sa-vae"
+    }
+    assert {verdict(*found[:2]) for found in others.values()} == {"worse"}
+    words = f"{others['vae'][0]:.1f} nats below the VAE and {others['vae-then-svi'][0]:.1f} below the refined VAE"
+    assert f"At equal epochs ({shared}) the order turns: SA-VAE is the lowest, {words}" in text
 
 
 def test_the_sentences_on_where_it_pays_have_its_numbers():
