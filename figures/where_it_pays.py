@@ -49,7 +49,7 @@ MORE = {
 TRAINED, SEEDS = ("vae", "vae+svi", "sa-vae"), (0, 1, 2, 3, 4)
 ITERATIVE = {("glyphs", 300): ("iterative", "error+data"), ("glyphs", 1000): ("iterative", "error+data")}  # of --full
 METHODS, OPPONENTS = ("vae", "vae-then-svi", "vae+svi", "sa-vae"), ("vae", "vae-then-svi", "vae+svi")
-SPLIT = ("glyphs", 1000, 0)  # data, training examples, seed of what is split over time
+SPLIT = ("glyphs", 1000)  # data, training examples of what is split over time
 SPLITS = (("vae", "mlp"), ("vae+svi", "mlp"), ("sa-vae", "mlp"), ("vae", "linear"))
 TITLES = {"glyphs": "glyphs", "mnist": "MNIST (10k file)", "sequences": "sequences, oracle known"}
 
@@ -72,8 +72,8 @@ def plan(full):
 
 def splits(full):
     """[(setup, method, cure, seed), ...] of what is split over time."""
-    data, n, seed = SPLIT
-    return [(setup(data, n, full), method, cure, seed) for method, cure in SPLITS]
+    data, n = SPLIT
+    return [(setup(data, n, full), method, cure, seed) for method, cure in SPLITS for seed in SEEDS]
 
 
 def compute(full):
@@ -140,17 +140,31 @@ def report(results):
 def split_lines(results):
     """Where the loss comes from at the last stage: on training and on test images."""
     lines = [
-        "where the loss comes from after all seconds, glyphs, 1000 training images, one seed: -log p(x) + approximation gap +",
-        "gap of the encoder's guess (left by 10 SVI steps)",
+        f"where the loss comes from after all seconds, {' '.join(map(str, SPLIT[::-1]))}, {len(SEEDS)} seeds, mean ± standard "
+        "deviation: -log p(x) +",
+        "approximation gap + gap of the encoder's guess (left by 10 SVI steps)",
     ]
-    for one in results["splits"]:
+    for method, cure in SPLITS:
         for part in ("train", "test"):
-            p = one["stages"][-1][part]
-            lines.append(
-                f"  {one['method']:8} {one['cure']:7} {part:5} {p['nll']:7.2f} + {p['best'] - p['nll']:5.2f} + "
-                f"{p['guess'] - p['best']:6.2f} ({p['refined'] - p['best']:5.2f})"
-            )
+            ends = [[values[-1] for _, values in parted(results, method, cure, part, name)] for name in PARTS]
+            cells = [np.array(end) for end in ends]
+            said = [f"{cell.mean():6.2f} ± {cell.std(ddof=1):.2f}" for cell in cells]
+            lines.append(f"  {method:8} {cure:7} {part:5} {said[0]} + {said[1]} + {said[2]} ({said[3].strip()})")
     return lines
+
+
+PARTS = {  # of a loss, from the -ELBO of three lam and -log p(x)
+    "-log p(x)": lambda p: p["nll"],
+    "approximation gap": lambda p: p["best"] - p["nll"],
+    "gap of the guess": lambda p: p["guess"] - p["best"],
+    "gap left": lambda p: p["refined"] - p["best"],
+}
+
+
+def parted(results, method, cure, part, name):
+    """A part of the loss on "train" or "test" images for each seed: [(processor seconds of its stages, values), ...]."""
+    runs = [one["stages"] for one in results["splits"] if (one["method"], one["cure"]) == (method, cure)]
+    return [np.array([[stage["cpu"], PARTS[name](stage[part])] for stage in stages]).T for stages in runs]
 
 
 def claims(results):
@@ -191,14 +205,10 @@ def draw(results):
         draw_differences(left, results, data, None)
         draw_differences(middle, results, data, first)
         draw_encoders(right, results, data)
-    parts = {
-        "−log p(x)": lambda p: p["nll"],
-        "gap of the encoder's guess": lambda p: p["guess"] - p["best"],
-        "gap left by ten SVI steps": lambda p: p["refined"] - p["best"],
-    }
-    for ax, (name, value) in zip(axes[-1], parts.items()):
-        draw_split(ax, results, name, value)
-    axes[-1, 0].legend(frameon=False, fontsize=7)
+    titles = "−log p(x)", "gap of the encoder's guess", "gap left by ten SVI steps"
+    for ax, title, name in zip(axes[-1], titles, ("-log p(x)", "gap of the guess", "gap left")):
+        draw_split(ax, results, title, name)
+    axes[-1, 0].legend(frameon=False, fontsize=6.5, loc="lower left")
     ticked(axes[-1, 1].set_yscale, axes[-1, 1].yaxis, (5, 10, 20, 50, 100, 200))
     ticked(axes[-1, 2].set_yscale, axes[-1, 2].yaxis, (2, 5, 10, 20))
     return fig
@@ -254,17 +264,18 @@ def draw_encoders(ax, results, data):
     ax.legend(frameon=False, fontsize=8)
 
 
-def draw_split(ax, results, name, value):
-    """A part of the loss over the training's seconds: test images solid, training images dotted."""
-    for one in results["splits"]:
-        deep = one["cure"] == "mlp"
-        look = plots.style(one["method"] if deep else f"{plots.STYLES[one['method']][3]}, {one['cure']} encoder")
-        seconds = [stage["cpu"] for stage in one["stages"]]
+def draw_split(ax, results, title, name):
+    """A part of the loss over the training's seconds, the mean over seeds: test images solid, training images dotted."""
+    for method, cure in SPLITS:
+        look = plots.style(method if cure == "mlp" else f"{plots.STYLES[method][3]}, {cure} encoder")
         for part, word, dash in (("test", "test", "-"), ("train", "training", ":")):
-            more = {"linestyle": dash, "label": f"{look['label']}, {word} images"}
-            ax.plot(seconds, [value(stage[part]) for stage in one["stages"]], **look | more)
+            found = parted(results, method, cure, part, name)
+            first, last = max(cpu[0] for cpu, _ in found), min(cpu[-1] for cpu, _ in found)
+            at = np.geomspace(first, last, 7)
+            mean = np.mean([np.interp(np.log(at), np.log(cpu), values) for cpu, values in found], axis=0)
+            ax.plot(at, mean, **look | {"linestyle": dash, "label": f"{look['label']}, {word} images"})
     ticked(ax.set_xscale, ax.xaxis, (0.5, 1, 2, 5, 10))
-    ax.set(xlabel="processor seconds (1000 glyphs)", ylabel=f"{name} (nats)", title=name)
+    ax.set(xlabel="processor seconds (1000 glyphs)", ylabel=f"{title} (nats)", title=title)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from savi.engine.files import replacing
 PAGE = pathlib.Path(__file__).resolve().with_suffix(".md")
 FIGURES = PAGE.parents[2] / "figures"
 SCRIPTS = (  # in the order of the page
-    "sa_fig1_surface", "sa_table1", "sa_table2", "sa_fig3", "sa_table3", "where_it_pays", "li_fig1_3_surface",
+    "sa_fig1_surface", "sa_table1", "sa_table2", "sa_fig3", "sa_table3", "where_it_pays", "where_it_pays_rows", "li_fig1_3_surface",
     "li_fig4_reconstructions", "li_table1", "li_two_levels", "li_encoder_start", "li_fig5_samples_iterations",
     "li_fig6_10_optimizers", "li_ablation", "li_recurrent", "li_counts",
 )  # fmt: skip
