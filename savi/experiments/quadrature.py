@@ -124,11 +124,12 @@ def best_gaussian(model, theta, x, spacing=0.2, rounds=6):
     """(lam* (N, 2D), its -ELBO (N,)): the global optimum over all diagonal Gaussians, two dimensions.
 
     E_q[log p(x | z)] is a sum over the grid's values, weighted by q: no network runs in the search. All means on a grid
-    and scales from 0.08 to 1.6 are tried; the best is polished by `rounds` finer scans around it, each by half.
+    and scales from 0.08 to 1.6 are tried; the top of each hill is polished by `rounds` >= 1 finer scans around it, each by half.
     A sum on the grid is an integral for scales from about half its spacing: narrower posteriors need a smaller one.
     """
     if model.latent_dim != 2 or model.prior.any():
         raise InputError("best_gaussian takes models with two latent dimensions and a standard normal prior")
+    rounds = given.whole("rounds", rounds, 1)
     x, (axis, u) = _given(theta, x), grid(model, spacing)
     rows = max(1, 2_000_000 // len(u))
     found = []
@@ -162,26 +163,46 @@ def modes(table, axis, depth=4.0):
     return sorted(points, key=lambda point: -point[2])
 
 
-def _search(table, axis, rounds):
-    """Coordinates are m_1, l_1, m_2, l_2: a mean and a log scale each; a round tries 5^4 points around the best."""
+def _search(table, axis, rounds, depth=1.0):
+    """Coordinates are m_1, l_1, m_2, l_2: a mean and a log scale each; a round tries 5^4 points around the best.
+
+    Each hill whose top on the coarse grid is at most `depth` nats below the highest is polished: between its points a narrow
+    one may be the higher.
+    """
     means, logs = np.arange(-4, 4.01, 0.25), np.log(np.geomspace(0.08, 1.6, 9))
-    first = [means, logs, means, logs]
-    best, loss = _scan(table, axis, first)
     width = np.array([0.25, logs[1] - logs[0]] * 2)
-    for _ in range(rounds):
-        best, loss = _scan(table, axis, [b + w * np.linspace(-1, 1, 5) for b, w in zip(best, width)])
-        width /= 2
-    m_1, l_1, m_2, l_2 = best
+    found = [_polished(table, axis, top, width, rounds) for top in _tops(table, axis, means, logs, depth)]
+    (m_1, l_1, m_2, l_2), loss = min(found, key=lambda one: one[1])
     return np.array([m_1, m_2, 2 * l_1, 2 * l_2]), loss
 
 
-def _scan(table, axis, ranges):
-    """(the best point, its -ELBO) of all combinations of the four ranges: q factorizes, so two matrix products try all."""
-    m_1, l_1, m_2, l_2 = ranges
+def _tops(table, axis, means, logs, depth):
+    """The coarse grid's points that are the best for their means and better than those of the means around them."""
+    n, k = len(means), len(logs)
+    loss = _losses(table, axis, means, logs, means, logs).reshape(n, k, n, k).transpose(0, 2, 1, 3).reshape(n, n, k * k)
+    least = np.pad(loss.min(axis=2), 1, constant_values=np.inf)
+    around = [np.roll(least, (i, j), (0, 1))[1:-1, 1:-1] for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]
+    inner = least[1:-1, 1:-1]
+    for i, j in zip(*np.nonzero(np.all([inner <= a for a in around], axis=0) & (inner <= inner.min() + depth))):
+        l_1, l_2 = np.unravel_index(np.argmin(loss[i, j]), (k, k))
+        yield np.array([means[i], logs[l_1], means[j], logs[l_2]])
+
+
+def _polished(table, axis, best, width, rounds):
+    """(a point, its -ELBO) after so many scans around a point, each half as wide as the one before."""
+    for _ in range(rounds):
+        ranges = [b + w * np.linspace(-1, 1, 5) for b, w in zip(best, width)]
+        loss = _losses(table, axis, *ranges)
+        i, j = np.unravel_index(np.argmin(loss), loss.shape)
+        best = np.array([values[at] for values, at in zip(ranges, (i // 5, i % 5, j // 5, j % 5))])
+        width = width / 2
+    return best, loss[i, j]
+
+
+def _losses(table, axis, m_1, l_1, m_2, l_2):
+    """-ELBO (m_1 x l_1, m_2 x l_2) of all combinations: q factorizes, so two matrix products try all."""
     expected = _weights(axis, m_1, l_1) @ table @ _weights(axis, m_2, l_2).T
-    loss = _kl(m_1, l_1)[:, None] + _kl(m_2, l_2) - expected
-    i, j = np.unravel_index(np.argmin(loss), loss.shape)
-    return np.array([m_1[i // len(l_1)], l_1[i % len(l_1)], m_2[j // len(l_2)], l_2[j % len(l_2)]]), loss[i, j]
+    return _kl(m_1, l_1)[:, None] + _kl(m_2, l_2) - expected
 
 
 def _weights(axis, means, logs):

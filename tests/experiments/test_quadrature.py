@@ -160,6 +160,19 @@ def test_the_best_gaussian_of_two_modes_is_the_better_one():
             assert sum(quadrature.elbo_parts(model, theta, lam, x, 40))[0] > loss[0] - 0.01
 
 
+def test_the_higher_hill_is_found_where_the_coarse_grid_has_the_lower_one():
+    """A posterior of two Gaussians: the wide one on a point of the grid, the narrow and heavier one between its points."""
+    axis = np.linspace(-4, 4, 201)
+    one, two = np.meshgrid(axis, axis, indexing="ij")
+    hills = [
+        np.log(weight / s**2) - ((one - m) ** 2 + (two - m) ** 2) / (2 * s**2)
+        for weight, m, s in ((0.45, 1.0, 0.3), (0.55, -1.125, 0.15))
+    ]
+    lam, loss = quadrature._search(np.logaddexp(*hills) + (one**2 + two**2) / 2, axis, 6)
+    np.testing.assert_allclose(lam, [-1.125, -1.125, 2 * np.log(0.15), 2 * np.log(0.15)], atol=0.02)
+    assert loss == pytest.approx(-np.log(0.55), abs=1e-3)
+
+
 def test_the_surface_is_the_bound_at_each_mean():
     model, theta, *_, x = linear(2)
     axis, u = quadrature.grid(model, 0.1)
