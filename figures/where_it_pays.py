@@ -43,7 +43,7 @@ REFERENCE = {False: 12, True: 60}  # seconds of the runs on 1000 examples in whi
 CURES = {"glyphs": ("mlp", "linear"), "mnist": ("mlp", "linear"), "sequences": ("lstm", "small", "decay")}
 MORE_CURES = ("dropout", "noise", "small", "decay")  # of images
 MORE = {
-    False: {("glyphs", 300): ("dropout",)},
+    False: {("glyphs", 300): MORE_CURES},
     True: {(d, n): MORE_CURES for d in ("glyphs", "mnist") for n in (100, 300, 1000)},
 }
 TRAINED, SEEDS = ("vae", "vae+svi", "sa-vae"), (0, 1, 2, 3, 4)
