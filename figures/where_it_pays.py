@@ -32,7 +32,7 @@ from savi.studies.gaps_over_time import split
 
 RUNS = str(pathlib.Path("runs") / "where_it_pays")
 SIZES = {  # data: {training examples, None for all: processor seconds of a run}
-    False: {"glyphs": {100: 5, 300: 5, 1000: 12, None: 8}, "mnist": {1000: 6, 8000: 6}},
+    False: {"glyphs": {100: 5, 300: 5, 1000: 12, None: 8}, "mnist": {100: 5, 300: 5, 1000: 6, 8000: 6}},
     True: {
         "glyphs": {100: 20, 300: 30, 1000: 60, 3000: 60, None: 120},
         "mnist": {100: 20, 300: 30, 1000: 60, 3000: 60, 8000: 60},
@@ -242,7 +242,7 @@ def draw_differences(ax, results, data, cure):
     ax.set_xticks(range(len(shown)), [str(n) for n in shown])
     title = "each with its best encoder" if cure is None else f"all with the encoder {cure}"
     ax.set(xlabel="training examples", ylabel="SA-VAE minus the other, −ELBO (nats)", title=f"{TITLES[data]}: {title}")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(framealpha=0.85, edgecolor="none", fontsize=7)
 
 
 def draw_encoders(ax, results, data):
@@ -261,7 +261,7 @@ def draw_encoders(ax, results, data):
     ax.set(
         xlabel="training examples", ylabel="−ELBO above the best (nats)", title=f"{TITLES[data]}: best to worst encoder"
     )
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(framealpha=0.85, edgecolor="none", fontsize=7)
 
 
 def draw_split(ax, results, title, name):
