@@ -27,8 +27,9 @@ from savi.experiments.tables import CERTAIN, verdict
 from savi.studies import cure_tables as tables
 from savi.studies.cure_runs import settled, trial
 from savi.studies.cures import SETTLED, Setup
-from savi.studies.figures import Claim, script
+from savi.studies.figures import Claim, rounded, script
 from savi.studies.gaps_over_time import split
+from savi.studies.trial_tables import summed_up
 
 RUNS = str(pathlib.Path("runs") / "where_it_pays")
 SIZES = {  # data: {training examples, None for all: processor seconds of a run}
@@ -96,15 +97,6 @@ def compute(full):
 def examples(at):
     """How many training examples a setup has."""
     return len(at.problem(0).dataset.train)
-
-
-def rounded(value):
-    """A JSON value whose numbers have five digits."""
-    if isinstance(value, dict):
-        return {key: rounded(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [rounded(v) for v in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def sizes_of(results, data):
@@ -186,14 +178,6 @@ def claims(results):
                 text + "; ".join(cells["quarter"]), summed_up(said),
             ))  # fmt: skip
     return found
-
-
-def summed_up(verdicts):
-    """One of figures.VERDICTS for "better" at several sizes: at all of them, at some, at none."""
-    better, worse = verdicts.count("better"), verdicts.count("worse")
-    if better:
-        return "holds" if better == len(verdicts) else "weaker"
-    return "not at this scale" if worse else "not told apart"
 
 
 def draw(results):

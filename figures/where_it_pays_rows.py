@@ -25,8 +25,8 @@ from savi.experiments.tables import CERTAIN, verdict
 from savi.studies import cure_tables as tables
 from savi.studies.cure_runs import settled, trial
 from savi.studies.cures import Setup
-from savi.studies.figures import Claim, script
-from savi.studies.trial_tables import said
+from savi.studies.figures import Claim, rounded, script
+from savi.studies.trial_tables import said, summed_up
 from savi.studies.trials import kept
 
 RUNS = str(pathlib.Path("runs") / "where_it_pays_rows")
@@ -89,15 +89,6 @@ def compute(full):
     return rounded({"glyphs": GLYPHS[full][0], "seconds": seconds, "rows": rows, "points": points})
 
 
-def rounded(value):
-    """A JSON value whose numbers have five digits."""
-    if isinstance(value, dict):
-        return {key: rounded(v) for key, v in value.items()}
-    if isinstance(value, list):
-        return [rounded(v) for v in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
-
-
 def named(results):
     """{row: [names of its values]}, in the order of the rows."""
     found = {}
@@ -151,17 +142,8 @@ def claims(results):
     return found
 
 
-def summed_up(verdicts):
-    """One of figures.VERDICTS for "better" in several cells: in all of them, in some, in none."""
-    verdicts = list(verdicts)
-    better, worse = verdicts.count("better"), verdicts.count("worse")
-    if better:
-        return "holds" if better == len(verdicts) else "weaker"
-    return "not at this scale" if worse else "not told apart"
-
-
 def draw(results):
-    """A panel for each thing that was changed: SA-VAE minus the refined opponents; the last one all iterative models."""
+    """A panel for each thing that was changed: SA-VAE minus the refined opponents, with two standard errors."""
     shown = {row: names for row, names in named(results).items() if row != ROW}
     fig, axes = plots.figure(columns=2, rows=2)
     for ax, (row, names) in zip(axes.flat, shown.items()):

@@ -57,6 +57,15 @@ def beside(path):
     return json.loads(source(os.path.splitext(os.path.abspath(path))[0] + ".json"))
 
 
+def rounded(value, digits=5):
+    """A JSON value whose numbers have so many digits."""
+    if isinstance(value, dict):
+        return {key: rounded(v, digits) for key, v in value.items()}
+    if isinstance(value, list):
+        return [rounded(v, digits) for v in value]
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+
 class Claim(NamedTuple):
     """One claim of a source and what was measured of it: a row of lessons/book/claims.md, as text in Markdown.
 

@@ -139,6 +139,15 @@ def worst(verdicts):
     return max(verdicts, key=VERDICTS.index)
 
 
+def summed_up(verdicts):
+    """One of figures.VERDICTS for "better" in several cells: in all of them, in some, in none."""
+    verdicts = list(verdicts)
+    better, worse = verdicts.count("better"), verdicts.count("worse")
+    if better:
+        return "holds" if better == len(verdicts) else "weaker"
+    return "not at this scale" if worse else "not told apart"
+
+
 def finite(values):
     """Those of the seeds that did not diverge."""
     return np.asarray(values)[np.isfinite(values)]

@@ -29,6 +29,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspa
 
 from savi.engine.files import replacing
 from savi.experiments import settings
+from savi.studies.figures import rounded
 from savi.sweeps.conduct import Clock, conduct
 from savi.sweeps.executors import Engine, Local
 
@@ -274,17 +275,8 @@ def main():
         found["simulated"] = [simulate(10_000, 200, typical(), deaths) for deaths in (DEATHS, 0.0)]
     found["overhead"] = overhead()
     with replacing(OUT) as file:
-        file.write(json.dumps(rounded(found), indent=1).encode())
-    print(json.dumps(rounded(found), indent=1))
-
-
-def rounded(value):
-    """Numbers to four digits."""
-    if isinstance(value, dict):
-        return {key: rounded(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [rounded(part) for part in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+        file.write(json.dumps(rounded(found, 4), indent=1).encode())
+    print(json.dumps(rounded(found, 4), indent=1))
 
 
 if __name__ == "__main__":

@@ -309,3 +309,9 @@ def test_the_models_of_images_have_the_sources_sizes():
     for method in (vae, iterative, figures.iterative(model, [Gradient()], [8, 8], 1)):
         theta, phi = (thing.init(np.random.default_rng(0), np.float32) for thing in (model, method))
         assert np.isfinite(method.gradient(model, theta, phi, x, np.random.default_rng(0))[0]).all()
+
+
+def test_numbers_of_a_json_value_are_rounded_and_nothing_else():
+    value = {"a": [1.234567, 12345678, True], "b": {"c": "1.234567", "d": 123456.7}}
+    assert figures.rounded(value) == {"a": [1.2346, 12345678, True], "b": {"c": "1.234567", "d": 123460.0}}
+    assert figures.rounded(1.234567, 3) == 1.23

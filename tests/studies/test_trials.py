@@ -352,6 +352,14 @@ def test_verdicts_weigh_seconds_and_epochs():
     assert trial_tables.worst(["holds", "not at this scale", "weaker"]) == "not at this scale"
 
 
+@pytest.mark.parametrize("verdicts, says", [
+    (["better", "better"], "holds"), (["better", "worse"], "weaker"), (["better", "not told apart"], "weaker"),
+    (["worse", "not told apart"], "not at this scale"), (["not told apart"], "not told apart"),
+])  # fmt: skip
+def test_verdicts_of_several_cells_are_summed_up(verdicts, says):
+    assert trial_tables.summed_up(iter(verdicts)) == says and says in VERDICTS
+
+
 def test_the_table_has_a_line_for_each_method_and_the_baseline():
     found = made_up(np.random.default_rng(0))
     lines = trial_tables.table(found, {"label": "independent Bernoulli", "nll": 211.5})
