@@ -27,7 +27,7 @@ from savi.experiments.evaluation import infer, neg_elbo
 from savi.inference.iterative import Data, Gated, Gradient, Iterative, Residual, network
 from savi.studies import trial_tables
 from savi.studies.figures import Claim, highway_vae, image_model, scale_in_words, script
-from savi.studies.trials import JUDGED_AT, at_both, surviving, tuned_rate
+from savi.studies.trials import at_both, surviving, trainer, tuned_rate
 from savi.sweeps.parallel import cores, run_all
 
 ITERATIVE = {  # name: (update, the KL in training)
@@ -73,14 +73,7 @@ def _trainer(full, name, seed):
         update, kl = ITERATIVE[name]
         model = image_model(scale["latent"], scale["hidden"], kl)
         method = Iterative(network(model, seeing, scale["hidden"], update), seeing, 5, 1, update)
-
-    def train(rate, epochs, out):
-        return savi.fit(
-            model, method, _images(full), epochs, seed, out=out, resume=True, progress=False, batch=50,
-            learning_rate=rate, judge_at=JUDGED_AT, valid_examples=VALID,
-        )  # fmt: skip
-
-    return model, method, train
+    return model, method, trainer(model, method, _images(full), seed, VALID)
 
 
 def _folder(full, *names):

@@ -31,7 +31,7 @@ from savi.inference.iterative import Data, Error, Gradient
 from savi.studies.figures import Claim, highway_vae, image_model, iterative, scale_in_words, script
 from savi.studies.learning_to_infer import svi_from, tuned_svi
 from savi.studies.trial_tables import STOPS, over_seeds, said, verdict_of, worst
-from savi.studies.trials import JUDGED_AT, at_both, surviving, tuned_rate
+from savi.studies.trials import at_both, surviving, trainer, tuned_rate
 from savi.sweeps.parallel import cores, run_all
 
 SAMPLES, ITERATIONS, SEEDS, TUNING_SEED, VALID, TEST = (1, 5, 20), (2, 5, 16), (0, 1, 2), 100, 200, 500
@@ -81,14 +81,7 @@ def _trainer(full, name, samples, iterations, seed):
         method = highway_vae(model, scale["hidden"], samples)
     else:
         method = iterative(model, ENCODINGS[name], scale["hidden"], iterations, samples)
-
-    def train(rate, epochs, out):
-        return savi.fit(
-            model, method, images, epochs, seed, out=out, resume=True, progress=False, batch=scale["batch"],
-            learning_rate=rate, judge_at=JUDGED_AT, valid_examples=VALID,
-        )  # fmt: skip
-
-    return model, method, train
+    return model, method, trainer(model, method, images, seed, VALID, scale["batch"])
 
 
 def _folder(full, name, samples, iterations, last):

@@ -29,7 +29,7 @@ from savi.inference.iterative import Gradient, Iterative, network
 from savi.inference.recurrent import recurrent_network
 from savi.studies import trial_tables
 from savi.studies.figures import Claim, image_model, scale_in_words, script
-from savi.studies.trials import JUDGED_AT, at_both, surviving, tuned_rate
+from savi.studies.trials import at_both, surviving, trainer, tuned_rate
 from savi.sweeps.parallel import cores, run_all
 
 FORWARD, TRUNCATED, THROUGH = "feed-forward", "GRU, truncated", "GRU, through time"
@@ -73,14 +73,7 @@ def _trainer(full, name, seed):
     scale = SCALES[full]
     model = image_model(scale["latent"], scale["hidden"])
     method = method_of(name, model, scale["hidden"])
-
-    def train(rate, epochs, out):
-        return savi.fit(
-            model, method, _images(full), epochs, seed, out=out, resume=True, progress=False, batch=50,
-            learning_rate=rate, judge_at=JUDGED_AT, valid_examples=VALID,
-        )  # fmt: skip
-
-    return model, method, train
+    return model, method, trainer(model, method, _images(full), seed, VALID)
 
 
 def _folder(full, *names):

@@ -16,7 +16,6 @@ from .. import data
 from ..experiments import tuning
 from ..experiments.evaluation import elbo_parts, importance_weighted, infer, level_kls, neg_elbo
 from ..experiments.tables import CERTAIN
-from ..experiments.training import fit
 from ..inference.amortized import VAE
 from ..inference.iterative import Data, Error, Gradient, Iterative, network
 from ..inference.semi_amortized import VAESVI
@@ -24,7 +23,7 @@ from ..inference.svi import ascend
 from ..nets.highway import HighwayMLP
 from ..nets.mlp import MLP
 from .figures import image_model
-from .trials import JUDGED_AT, at_both, best_valid, kept, searched, spend, surviving
+from .trials import at_both, best_valid, kept, searched, spend, surviving, trainer
 
 GRID = {"learning_rate": (5e-4, 1e-3, 2e-3, 4e-3), "samples": (1, 5), "layers": (0, 2), "step_size": (0.02, 0.05, 0.1)}
 TUNING, TUNING_SEED = 0.4, 100
@@ -154,10 +153,8 @@ def _search(setup, name):
 
 def _trainer(model, method, images, seed, learning_rate):
     """train(epochs, out) -> FitResult of a run that goes on from what is in `out`."""
-    return lambda epochs, out: fit(
-        model, method, images, epochs, seed, out=out, resume=True, progress=False, batch=BATCH,
-        learning_rate=learning_rate, valid_examples=VALID, judge_at=JUDGED_AT,
-    )  # fmt: skip
+    train = trainer(model, method, images, seed, VALID, BATCH)
+    return lambda epochs, out: train(learning_rate, epochs, out)
 
 
 def baseline(setup):

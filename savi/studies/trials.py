@@ -9,7 +9,7 @@ import os
 import shutil
 
 from ..experiments.checkpoints import write_json
-from ..experiments.training import NonFiniteLoss
+from ..experiments.training import NonFiniteLoss, fit
 from ..experiments.tuning import search
 
 PILOT, NEAR = 0.1, 0.02  # epochs after which the cost is first known; the share of the seconds that may be left
@@ -23,6 +23,18 @@ def kept(path, compute, *arguments):
         write_json(path, compute(*arguments))
     with open(path) as file:
         return json.load(file)
+
+
+def trainer(model, method, data, seed, valid, batch=50):
+    """train(rate, epochs, out) -> FitResult of a run that goes on from what is in `out`, judged by so many validation examples."""
+
+    def train(rate, epochs, out):
+        return fit(
+            model, method, data, epochs, seed, out=out, resume=True, progress=False, batch=batch, learning_rate=rate,
+            judge_at=JUDGED_AT, valid_examples=valid,
+        )  # fmt: skip
+
+    return train
 
 
 def spend(train, seconds):
