@@ -34,9 +34,10 @@ class Case(NamedTuple):
 
 
 class Family(NamedTuple):
-    """cases: {label: Case}. titles: {operation: its name on the page}. variants: {operation: {side: [names]}} where a side has
-    several forms of it, that of a usual user first. quick: the cases of --quick, {label: Case}. dtypes: those that are timed.
-    checked: what the labels of cases that are checked in float64 have in common. floors: whether savi's side has `floors`. repeats: rounds."""
+    """cases: {label: Case}; quick: those of --quick. titles: {operation: its name on the page}. variants: {operation: {side:
+    names}} where a side has several forms of it, that of a usual user first. dtypes: those that are timed. checked: what the labels of
+    cases that are checked in float64 have in common. floors: whether savi's side has `floors`. repeats: rounds.
+    """
 
     name: str
     cases: dict
