@@ -35,8 +35,8 @@ class Case(NamedTuple):
 
 class Family(NamedTuple):
     """cases: {label: Case}; quick: those of --quick. titles: {operation: its name on the page}. variants: {operation: {side:
-    names}} where a side has several forms of it, that of a usual user first. dtypes: those that are timed. checked: what the labels of
-    cases that are checked in float64 have in common. floors: whether savi's side has `floors`. repeats: rounds.
+    names}} where a side has several forms of it, that of a usual user first. dtypes: those that are timed. checked: what the
+    labels of cases that are checked in float64 have in common. floors: whether savi's side has `floors`. repeats: rounds.
     """
 
     name: str
@@ -168,7 +168,9 @@ def renewed(out, results):
     with open(out) as file:
         old = json.load(file)
     new = {row["case"] for name in ("rows", "memory") for row in results[name]}
-    return old | {name: [row for row in old[name] if row["case"] not in new] + results[name] for name in ("rows", "memory")}
+    return old | {
+        name: [row for row in old[name] if row["case"] not in new] + results[name] for name in ("rows", "memory")
+    }
 
 
 # --- the page -------------------------------------------------------------------------------------------------------------
@@ -288,7 +290,9 @@ def main(family, about):
     p.add_argument("--page", action="store_true", help="write the page's tables from the JSON, and measure nothing")
     p.add_argument("--threads", type=int, default=cores(), help="threads of each side (default: %(default)s)")
     p.add_argument("--repeats", type=int, default=family.repeats, help="rounds (default: %(default)s)")
-    p.add_argument("--only", default="", metavar="TEXT", help="the cases with that in their name; keeps the JSON's others")
+    p.add_argument(
+        "--only", default="", metavar="TEXT", help="the cases with that in their name; keeps the JSON's others"
+    )
     p.add_argument("--out", help=f"the JSON (default: {os.path.relpath(family.out, ROOT)})")
     options = p.parse_args()
     sys.path.insert(0, ROOT)
