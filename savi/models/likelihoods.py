@@ -5,6 +5,8 @@ the same density in autograd (base.py). Nothing is clamped: logits of +-1e4 and 
 Complex values pass through.
 """
 
+import functools
+
 import numpy as np
 
 from ..engine import given
@@ -15,12 +17,18 @@ from .base import Likelihood
 from .gaussian import LOG_2PI, normal_log_density
 
 
+@functools.cache
+def log_largest(dtype):
+    """The logarithm of the largest finite number of a dtype."""
+    return np.log(np.finfo(dtype).max)
+
+
 def sum_softplus(a):
     """sum_m log(1 + exp(a_m)) over the last axis, (...,).
 
     A logarithm costs as much as ten products: several factors 1 + exp(a) are multiplied first, as many as stay finite.
     """
-    most = np.log(np.finfo(a.dtype).max) // (a.real.max(initial=0) + 1)  # 1 + exp(a) < exp(max(a, 0) + 1)
+    most = log_largest(a.dtype) // (a.real.max(initial=0) + 1)  # 1 + exp(a) < exp(max(a, 0) + 1)
     if most < 1:
         return softplus(a).sum(axis=-1)
     factors, width = np.exp(a, out=empty(a.shape, a.dtype)), a.shape[-1]
