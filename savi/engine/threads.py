@@ -90,13 +90,16 @@ def side_by_side(function, items):
 
 
 def matmul_by_columns(a, b, out):
-    """np.matmul(a, b, out=out), its columns side by side where there are threads to spare; for large products."""
+    """np.matmul(a, b, out=out), its columns side by side where there are threads to spare; for large products.
+
+    The caller holds the matrix library at one thread.
+    """
     columns = slices(b.shape[1], a.size) if _helpers() else ()
     if len(columns) > 1:
         side_by_side(lambda c: np.matmul(a, b[:, c], out=out[:, c]), columns)
-        return out
-    with blas.one_thread():
-        return np.matmul(a, b, out=out)
+    else:
+        np.matmul(a, b, out=out)
+    return out
 
 
 def _helpers():
