@@ -157,7 +157,8 @@ class LatentGaussianObjective(Objective):
         sigma_e, _, record = self._forward(lam, noise)
         loss = None
         if with_loss:
-            loss = self.beta * self.kl.value(lam, self.prior, noise) - sample_mean(self.given_x.log_px(record))
+            log_px = self.given_x.log_px_and_error(record)
+            loss = self.beta * self.kl.value(lam, self.prior, noise) - sample_mean(log_px)
         d_z = self.given_x.backward(record)  # J^T e_x, (S, B, D)
         d_lam = self._difference(
             self.kl.gradient(lam, self.prior, noise), sample_backward(sigma_e, d_z), noise

@@ -56,8 +56,8 @@ class _Tokens(GivenX):
         """(T, S, B, V), before `backward`."""
         return self._by_example(record.output)
 
-    def log_px(self, record):
-        return self.likelihood.log_prob(self._by_example(record.output), self.x).sum(axis=0)
+    def _whole(self, log_p):
+        return log_p.sum(axis=0)
 
     def samples(self, record):
         return len(record.output) // (self.length * self.batch)
