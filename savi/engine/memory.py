@@ -42,6 +42,11 @@ def empty(shape, dtype):
         return np.ndarray(shape, dtype, _take(size))
 
 
+def joined(vectors):
+    """Vectors (n,) end to end, as np.concatenate gives them; the same memory as `empty` has."""
+    return np.concatenate(vectors, out=empty((sum(map(len, vectors)),), np.result_type(*vectors)))
+
+
 def _take(size):
     global _total
     for references, buffer in _counted(_buffers.get(size, ())):

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..engine import given
 from ..engine.files import InputError
+from ..engine.memory import joined
 from .base import Encoder
 from .lstm import LSTM
 from .mlp import MLP
@@ -52,7 +53,7 @@ class LSTMEncoder(Encoder):
         d_net = self.net.gradient(net, record, d_output)
         d_h = record.weights[:, :, None] * (d_output @ self.net.layers(net)[0][:-1].T)
         record.over.backward(record.states, d_h[:, None].astype(record.states.h.dtype, copy=False))
-        return np.concatenate([record.over.param_sum().add(record.states).value(), d_net])
+        return joined([record.over.param_sum().add(record.states).value(), d_net])
 
 
 class LogEncoder(Encoder):
