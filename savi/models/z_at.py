@@ -187,7 +187,7 @@ class AtInput(_Tokens):
 
     def reserve(self, held):
         super().reserve(held)
-        self.lstm.records.reserve(held)
+        self.lstm.reserve(held)
 
     def forward(self, z):
         h_0 = z @ self.join[:-1] + self.join[-1]

@@ -36,10 +36,12 @@ from .tokens import sums_by_token
 class LSTM:
     """vocabulary: V tokens and the start token. embedding: E. hidden: H units. extra: X further inputs at each step."""
 
+    narrowest = 1  # E
+
     def __init__(self, vocabulary, embedding, hidden, extra=0):
         self.vocabulary, self.embedding = (
             given.whole("vocabulary", vocabulary, 1),
-            given.whole("embedding", embedding, 1),
+            given.whole("embedding", embedding, self.narrowest),
         )
         self.hidden, self.extra = given.whole("hidden", hidden, 1), given.whole("extra", extra)
         self.cell = MLP([self.embedding + self.extra + self.hidden, 4 * self.hidden], "identity")
@@ -60,18 +62,20 @@ class LSTM:
 
     def split(self, params):
         """(embeddings (V + 1, E), W (E + X + H + 1, 4H)), views."""
-        return params[: self.words].reshape(-1, self.embedding), params[self.words :].reshape(self.cell.shapes[0])
+        embeddings = params[: self.words].reshape(self.vocabulary + 1, self.embedding)
+        return embeddings, params[self.words :].reshape(self.cell.shapes[0])
 
     def over(self, params, tokens):
         """The LSTM at fixed parameters on fixed tokens (T, B): an OverTokens."""
         return OverTokens(self, params, tokens)
 
     def reference(self, params, tokens, extra=None, start=None):
-        """The states h_1, h_2, ... (a list of (..., B, H)) over tokens (T, B) in autograd.numpy; extra and start as `forward`."""
+        """The states h_1, h_2, ... (a list of (..., B, H)) over tokens (T, B) in autograd.numpy; start as `forward`, extra
+        (S, B, X), or a list of them, one for each step."""
         import autograd.numpy as anp
 
         E, H = self.embedding, self.hidden
-        embeddings = anp.reshape(params[: self.words], (-1, E))
+        embeddings = anp.reshape(params[: self.words], (self.vocabulary + 1, E))
         W = anp.reshape(params[self.words :], (-1, 4 * H))
         h, c, states = None, 0.0, []
         if start is not None:
@@ -79,7 +83,7 @@ class LSTM:
         for t in range(len(tokens)):
             a = anp.dot(embeddings[tokens[t]], W[:E]) + W[-1]
             if extra is not None:
-                a = a + anp.dot(extra, W[E : E + self.extra])
+                a = a + anp.dot(extra[t] if isinstance(extra, list) else extra, W[E : E + self.extra])
             if h is not None:
                 a = a + anp.dot(h, W[E + self.extra : -1])
             i, f, o = (0.5 * (1 + anp.tanh(0.5 * a[..., k * H : (k + 1) * H])) for k in range(3))
@@ -92,7 +96,8 @@ class LSTM:
 class OverTokens:
     """h_1 .. h_T as a function of the extra inputs and of the start: what depends on the tokens alone is done once, here.
 
-    The start is h_0 (S, B, H), or [h_0, c_0] (S, B, 2H); what is left out is zero.
+    Extra inputs are (S, B, X), the same at every step, or (T, S, B, X). The start is h_0 (S, B, H), or [h_0, c_0] (S, B, 2H); what
+    is left out is zero.
     """
 
     def __init__(self, lstm, params, tokens):
@@ -106,10 +111,14 @@ class OverTokens:
         self.words = embeddings[self.tokens].reshape(T, 1, B, E)
         self.a_words = (self.words.reshape(T * B, E) @ self.half[:E] + self.half[-1]).reshape(T, 1, B, -1)
 
+    def reserve(self, held):
+        """Room for so many records that are held at a time."""
+        self.records.reserve(held)
+
     def forward(self, extra=None, start=None):
-        """A record whose h is (T, S, B, H); extra (S, B, X) and start, zero when None."""
+        """A record whose h is (T, S, B, H); extra (S, B, X) or (T, S, B, X) and start, zero when None."""
         given = [a for a in (extra, start) if a is not None]
-        S, dtype = len(given[0]) if given else 1, np.result_type(self.dtype, *given)
+        S, dtype = given[0].shape[-3] if given else 1, np.result_type(self.dtype, *given)
         (T, B), E, X, H = self.tokens.shape, self.lstm.embedding, self.lstm.extra, self.lstm.hidden
         record = self.records.next(T * S * B, dtype)
         u = record.units[0].reshape(T, S, B, -1)
@@ -120,7 +129,7 @@ class OverTokens:
             a += extra @ self.half[E : E + X]
             u[..., E : E + X] = extra
         record.h, record.c, record.tanh_c = (np.zeros((n, S * B, H), dtype) for n in (T + 1, T + 1, T))
-        record.with_c = _begin(start, record.h, record.c)
+        record.with_c, record.by_step = _begin(start, record.h, record.c), np.ndim(extra) == 4
         h, c, room = record.h, record.c, np.empty((S * B, 4 * H), dtype)
         for t, a_t in enumerate(a.reshape(T, S * B, 4 * H)):
             if t or start is not None:
@@ -138,7 +147,7 @@ class OverTokens:
         return record
 
     def backward(self, record, d_h):
-        """(d extra (S, B, X), d start, of h_0 alone where c_0 was left out) from d h (T, S, B, H); completes the record's
+        """(d extra, as it was, d start, of h_0 alone where c_0 was left out) from d h (T, S, B, H); completes the record's
         deltas, and keeps d_h and d_c of each step (T, S * B, H) for the tangent."""
         T, S, B, H = record.h.shape
         deltas = record.deltas[0].reshape(T, S * B, -1)
@@ -153,8 +162,7 @@ class OverTokens:
             times(p[t], d, d_c, out=deltas[t])
             d_c *= forget[t]
             back = matmul(deltas[t], W_back, out=back)
-        d_extra = deltas.sum(axis=0) @ self.W_extra.T
-        return d_extra.reshape(S, B, -1), _ended(record, back, d_c)
+        return self._to_extra(record, deltas), _ended(record, back, d_c)
 
     def tangent(self, record, extra_dot=None, start_dot=None):
         """A record for R{.} whose h is h_dot (T, S, B, H); extra_dot and start_dot as `forward` was given the two."""
@@ -163,16 +171,16 @@ class OverTokens:
         dtype = dot.output.dtype
         u_dot = dot.units[0].reshape(T, S, B, -1)
         dot.a = a_dot = empty((T, S * B, 4 * H), dtype)
-        u_dot[..., :E], extra = 0, 0.0
+        u_dot[..., :E], extra = 0, np.zeros(1, dtype)
         if X:
-            extra = (extra_dot @ self.W_extra).reshape(S * B, 4 * H)
+            extra = (extra_dot @ self.W_extra).reshape(-1, S * B, 4 * H)
             u_dot[..., E : E + X] = extra_dot
         h_dot, c_dot = (np.zeros((T + 1, S * B, H), dtype) for _ in range(2))
         _begin(start_dot, h_dot, c_dot)
         dot.p, dot.q = slopes(record)
         for t, (f, p, q) in enumerate(zip(forget_gate(record), dot.p, dot.q)):
             matmul(h_dot[t], self.W_h, out=a_dot[t])
-            a_dot[t] += extra
+            a_dot[t] += extra[t if record.by_step else 0]
             by_i, by_f, by_o, by_g = split_gates(p * a_dot[t])
             c_dot[t + 1] = f * c_dot[t] + by_i + by_f + by_g
             h_dot[t + 1] = by_o + q * c_dot[t + 1]
@@ -181,7 +189,7 @@ class OverTokens:
         return dot
 
     def tangent_backward(self, record, dot, d_h_dot):
-        """R{backward}: (R{d extra} (S, B, X), R{d start}) from R{d h} (T, S, B, H); completes dot's deltas."""
+        """R{backward}: (R{d extra}, R{d start}) from R{d h} (T, S, B, H); completes dot's deltas."""
         T, S, B, H = record.h.shape
         deltas_dot, W_back = dot.deltas[0].reshape(T, S * B, -1), self.W_h.T
         p_dot, q_dot, f_dot = bends(record, dot)
@@ -196,8 +204,16 @@ class OverTokens:
             d_c_dot *= forget[t]
             d_c_dot += f_dot[t]
             back = matmul(deltas_dot[t], W_back, out=back)
-        d_extra_dot = deltas_dot.sum(axis=0) @ self.W_extra.T
-        return d_extra_dot.reshape(S, B, -1), _ended(record, back, d_c_dot)
+        return self._to_extra(record, deltas_dot), _ended(record, back, d_c_dot)
+
+    def end(self, record):
+        """[h_T, c_T] (S * B, 2H), with which a pass over what follows starts."""
+        return np.concatenate([record.h[-1].reshape(record.c[-1].shape), record.c[-1]], axis=1)
+
+    def _to_extra(self, record, deltas):
+        """W_extra deltas (T, S * B, 4H), of each step or summed over them, as the extra inputs are."""
+        d_extra = (deltas if record.by_step else deltas.sum(axis=0)) @ self.W_extra.T
+        return d_extra.reshape(*record.h.shape[0 if record.by_step else 1 : 3], -1)
 
     def param_sum(self, dtype=None):
         """A sum of parameter gradients (size,): add, add_tangent and value, as engine.records.ParamSum."""

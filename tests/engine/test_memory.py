@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from savi import MLP, SAVAE, SVI, VAESVI, Bernoulli, LatentGaussianModel, MLPDecoder
+from savi import MLP, SAVAE, SVI, VAESVI, Bernoulli, LanguageDecoder, LatentGaussianModel, LSTMEncoder, MLPDecoder
 from savi.engine import memory, threads
 from savi.experiments.evaluation import importance_weighted, neg_elbo
 
@@ -132,6 +132,29 @@ def test_the_thetas_that_a_step_of_sa_vae_holds_at_once_are_few():
     records = 3 * 21 * record_bytes(model, 2, float)  # the loop's, its tangents, and room to spare
     bound = 5 * theta.nbytes + 3 * phi.nbytes + records
     assert peak(lambda: method.gradient(model, theta, phi, x, np.random.default_rng(0))) < bound
+
+
+def of_text(rng):
+    """A language model's (model, encoder, x) of documents that are long beside z."""
+    model = LatentGaussianModel(LanguageDecoder(50, 12, 12, 2))
+    return model, LSTMEncoder(50, 12, 12, 4), rng.integers(0, 50, (4, 30)).astype(np.float32)
+
+
+def of_images(rng):
+    model, encoder, *_ = setting(16, 64, 300, np.float32)
+    return model, encoder, (rng.random((50, 300)) < 0.5).astype(np.float32)
+
+
+@pytest.mark.parametrize("hvp", ["exact", "central"])
+@pytest.mark.parametrize("of", [of_text, of_images])
+def test_recomputed_steps_keep_lam_and_their_noise_alone(of, hvp):
+    model, encoder, x = of(np.random.default_rng(1))
+    theta, phi = (thing.init(np.random.default_rng(0), np.float32) for thing in (model, encoder))
+    growth = growth_per_step(SAVAE, model, encoder, theta, phi, x, 5, 15, hvp=hvp, recompute=True)
+    kept = len(x) * 3 * model.latent_dim * theta.itemsize  # lam and the noise
+    assert growth < 1.3 * kept + 1000 and growth < 0.05 * growth_per_step(
+        SAVAE, model, encoder, theta, phi, x, 5, 8, hvp=hvp
+    )
 
 
 @pytest.mark.parametrize("method", [SVI, VAESVI], ids=["svi", "vae+svi"])
