@@ -91,10 +91,18 @@ def join(layers):
     return jnp.concatenate([part.ravel() for part in jax.tree.leaves(layers)])
 
 
-def compiled(function, **options):
+class compiled:
     """The jitted function, waiting for its result."""
-    fast = jax.jit(function, **options)
-    return lambda *arguments, **named: jax.block_until_ready(fast(*arguments, **named))
+
+    def __init__(self, function, **options):
+        self.fast = jax.jit(function, **options)
+
+    def __call__(self, *arguments, **named):
+        return jax.block_until_ready(self.fast(*arguments, **named))
+
+    def planned(self, *arguments):
+        """Bytes that the program says it needs beside its arguments and results."""
+        return self.fast.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
 
 class Peer:
