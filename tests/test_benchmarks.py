@@ -146,3 +146,24 @@ def test_a_driver_that_cannot_keep_up_makes_its_workers_wait(monkeypatch):
     monkeypatch.setattr(driver.time, "process_time", process_time)
     found = driver.simulate(20, 4, driver.typical(), deaths=0.0)
     assert found["makespan"] > 20 * 600 > 5 * found["ideal"]
+
+
+# --- growth -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_slope_is_the_exponent_of_growth_between_the_last_three_points():
+    scaling = importlib.import_module("scaling")
+    values = (1, 2, 4, 8, 16)
+    assert scaling.slope(values, [100.0, 90.0, *(3.0 * n**1.5 for n in values[2:])]) == pytest.approx(1.5)
+
+
+def test_each_axis_changes_one_size_and_has_its_row_in_the_table():
+    scaling = importlib.import_module("scaling")
+    rows = [
+        {"axis": axis.letter, "value": value, "side": side, "ms": factor * value**2, "mb": 10.0}
+        for axis in scaling.AXES for value in axis.values for side, factor in (("savi", 1.0), ("torch", 2.0))
+    ]  # fmt: skip
+    lines = scaling.markdown({"rows": rows}).splitlines()
+    assert lines[0].count("|") == 7 and len(lines) == 2 + len(scaling.AXES)
+    assert [line.split(" | ")[2:] for line in lines[2:]] == [["2.00", "2.00", "0.00", "0.00 |"]] * 5
+    assert [axis.letter for axis in scaling.AXES] == ["K", "B", "T", "S", "D"]
