@@ -10,7 +10,7 @@ momentum; iterative inference: gradient and data encoded by two layers as wide a
 prior. The matrix products timed beside a step are those of all its nets: decoder, level, encoder or trunk.
 """
 
-from cases import Case, Family, dense, drawn, main
+from cases import RECOMPUTED, Case, Family, dense, drawn, main
 
 K, STEP_SIZE, MOMENTUM, T, M, B = 20, 0.02, 0.5, 5, 784, 50
 LARGE = {"dims": (64, 32), "hidden": (512, 256)}
@@ -33,7 +33,7 @@ FAMILY = Family(
     "hierarchies",
     CASES,
     {"vae_step": "VAE step", "savae_step": "SA-VAE step", "iterative_step": "iterative step"},
-    {"savae_step": {name: ["savae_step", "savae_step_recomputed"] for name in ("torch", "jax")}},
+    RECOMPUTED,
     {"two levels, tiny": Case(sizes(TINY, 2, 30, 7), STEPS, ("vae_step",))},
     dtypes=("float32", "float64"),
     floors=True,

@@ -10,7 +10,7 @@ model is the decoder without z. VAE+SVI's encoder learns from the gradient at la
 all sides are checked at T = 12; longer sentences are the same programs.
 """
 
-from cases import Case, Family, drawn, main
+from cases import RECOMPUTED, Case, Family, drawn, main
 
 K, STEP_SIZE, MOMENTUM, D, B = 10, 0.05, 0.5, 8, 32
 WITH_Z = ("vae_step", "vae_svi_step", "savae_step")
@@ -35,7 +35,7 @@ FAMILY = Family(
     "language",
     CASES | MEMORY,
     {"model_step": "LM step", "vae_step": "VAE step", "vae_svi_step": "VAE+SVI step", "savae_step": "SA-VAE step"},
-    {"savae_step": {name: ["savae_step", "savae_step_recomputed"] for name in ("torch", "jax")}},
+    RECOMPUTED,
     QUICK,
     checked="T = 12",
     repeats=5,

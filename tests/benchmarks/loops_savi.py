@@ -16,6 +16,7 @@ class Loop:
             self.vae, self.vae_svi, self.savae = (
                 savi.VAE(encoder), savi.VAESVI(encoder, K, alpha, gamma), savi.SAVAE(encoder, K, alpha, gamma)
             )  # fmt: skip
+            self.recomputed = savi.SAVAE(encoder, K, alpha, gamma, recompute=True)
 
     def vae_step(self, theta, phi, x, noise):
         """Loss (B,), dL/dtheta, dL/dphi with K = 0 and the last noise."""
@@ -24,6 +25,10 @@ class Loop:
     def savae_step(self, theta, phi, x, noise):
         """The same for Algorithm 1."""
         return self.savae.gradient(self.model, theta, phi, x, noise=noise)
+
+    def savae_step_recomputed(self, theta, phi, x, noise):
+        """The same, each step computed again on the way back."""
+        return self.recomputed.gradient(self.model, theta, phi, x, noise=noise)
 
     def vae_svi_step(self, theta, phi, x, noise):
         """Loss (B,) and dL/dtheta at lam_K, dL/dphi at lam_0."""

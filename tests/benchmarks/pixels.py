@@ -10,7 +10,7 @@ The encoder is a residual network of two stages, 16 and 32 channels. K = 10 inne
 not multiplied on any side: a vertical stack's kernel is as high as what it sees. In float64 all sides are checked at 14x14.
 """
 
-from cases import Case, Family, drawn, main
+from cases import RECOMPUTED, Case, Family, drawn, main
 
 K, STEP_SIZE, MOMENTUM = 10, 0.02, 0.5
 STEPS = ("vae_step", "svi_run", "savae_step")
@@ -37,7 +37,7 @@ FAMILY = Family(
     "pixels",
     CASES,
     {"vae_step": "VAE step", "svi_run": "SVI run", "savae_step": "SA-VAE step"},
-    {"savae_step": {name: ["savae_step", "savae_step_recomputed"] for name in ("torch", "jax")}},
+    RECOMPUTED,
     QUICK,
     checked="14x14",
 )
