@@ -4,6 +4,7 @@ import numpy as np
 
 from ..engine import given
 from ..engine.files import InputError
+from ..engine.memory import joined
 from .base import Encoder
 from .lstm_stack import lstm_of
 from .mlp import MLP
@@ -86,7 +87,7 @@ class LSTMEncoder(Encoder):
             words = self.lstm.words
             d_lstms[0][:words] += d_lstms[1][:words]
             d_lstms[1] = d_lstms[1][words:]
-        return np.concatenate([*d_lstms, d_net])
+        return joined([*d_lstms, d_net])
 
 
 def backwards(tokens):

@@ -26,11 +26,11 @@ import numpy as np
 
 from ..engine import given
 from ..engine.blas import matmul
-from ..engine.memory import empty
+from ..engine.memory import empty, joined
 from ..engine.records import ParamSum, Records
-from .activations import sigmoid
-from .lstm_cell import bends, forget_gate, slopes, split_gates, times
+from .lstm_cell import bends, forget_gate, halved_gates, slopes, split_gates, times
 from .mlp import MLP
+from .tokens import sums_by_token
 
 
 class LSTM:
@@ -107,8 +107,9 @@ class OverTokens:
         (T, B), E, X = tokens.shape, lstm.embedding, lstm.extra
         embeddings, W = lstm.split(params)
         self.W_words, self.W_extra, self.W_h = W[:E], W[E : E + X], W[E + X : -1]
+        self.half = halved_gates(W)  # W of a / 2 for i, f and o, as sigmoid(a) = (1 + tanh(a / 2)) / 2
         self.words = embeddings[self.tokens].reshape(T, 1, B, E)
-        self.a_words = (self.words.reshape(T * B, E) @ self.W_words + W[-1]).reshape(T, 1, B, -1)
+        self.a_words = (self.words.reshape(T * B, E) @ self.half[:E] + self.half[-1]).reshape(T, 1, B, -1)
 
     def reserve(self, held):
         """Room for so many records that are held at a time."""
@@ -125,16 +126,17 @@ class OverTokens:
         a[...] = self.a_words
         u[..., :E] = self.words
         if X:
-            a += extra @ self.W_extra
+            a += extra @ self.half[E : E + X]
             u[..., E : E + X] = extra
         record.h, record.c, record.tanh_c = (np.zeros((n, S * B, H), dtype) for n in (T + 1, T + 1, T))
         record.with_c, record.by_step = _begin(start, record.h, record.c), np.ndim(extra) == 4
         h, c, room = record.h, record.c, np.empty((S * B, 4 * H), dtype)
         for t, a_t in enumerate(a.reshape(T, S * B, 4 * H)):
             if t or start is not None:
-                a_t += matmul(h[t], self.W_h, out=room)
-            a_t[:, : 3 * H] = sigmoid(a_t[:, : 3 * H])
-            np.tanh(a_t[:, 3 * H :], out=a_t[:, 3 * H :])
+                a_t += matmul(h[t], self.half[E + X : -1], out=room)
+            gates = np.tanh(a_t, out=a_t)[:, : 3 * H]
+            gates += 1
+            gates *= 0.5
             i, f, o, g = split_gates(a_t)
             np.multiply(f, c[t], out=c[t + 1])
             c[t + 1] += i * g
@@ -148,20 +150,17 @@ class OverTokens:
         """(d extra, as it was, d start, of h_0 alone where c_0 was left out) from d h (T, S, B, H); completes the record's
         deltas, and keeps d_h and d_c of each step (T, S * B, H) for the tangent."""
         T, S, B, H = record.h.shape
-        deltas, gates = record.deltas[0].reshape(T, S * B, -1), record.gates.reshape(T, S * B, -1)
+        deltas = record.deltas[0].reshape(T, S * B, -1)
+        (p, q), forget = slopes(record, out=deltas), forget_gate(record)
         d_h, W_back = d_h.reshape(T, S * B, H), self.W_h.T
         d_c, back = np.zeros((S * B, H), d_h.dtype), np.zeros((S * B, H), d_h.dtype)
         record.d_h, record.d_c = (empty((T, S * B, H), d_h.dtype) for _ in range(2))
         for t in range(T - 1, -1, -1):
-            (i, f, o, g), (d_i, d_f, d_o, d_g) = split_gates(gates[t]), split_gates(deltas[t])
             d = np.add(d_h[t], back, out=record.d_h[t])  # from this step's output, and from the next step
-            d_c += d * o * (1 - record.tanh_c[t] ** 2)
+            d_c += d * q[t]
             record.d_c[t] = d_c
-            d_i[...] = d_c * g * i * (1 - i)
-            d_f[...] = d_c * record.c[t] * f * (1 - f)
-            d_o[...] = d * record.tanh_c[t] * o * (1 - o)
-            d_g[...] = d_c * i * (1 - g**2)
-            d_c *= f
+            times(p[t], d, d_c, out=deltas[t])
+            d_c *= forget[t]
             back = matmul(deltas[t], W_back, out=back)
         return self._to_extra(record, deltas), _ended(record, back, d_c)
 
@@ -257,18 +256,21 @@ class _LSTMSum:
         return self._add_places(dot.deltas[0].reshape(T, S, B, -1), weight)
 
     def _add_places(self, deltas, weight):
-        weighted = deltas * (weight if np.isscalar(weight) else weight.reshape(*deltas.shape[1:3], 1))
-        self.by_place = self.by_place + weighted.sum(axis=1)
+        if not np.isscalar(weight):
+            deltas = deltas * weight.reshape(*deltas.shape[1:3], 1)
+        elif weight != 1:
+            deltas = deltas * weight
+        self.by_place = self.by_place + np.add.reduce(deltas, axis=1)
         return self
 
     def value(self):
         """Deltas were added per place; now the places of a token are, so that W_words multiplies each token once."""
         lstm, W_words = self.over.lstm, self.over.W_words
         cell = self.cell_sum.value()
-        words = np.zeros((lstm.vocabulary + 1, lstm.embedding), cell.dtype)
+        words = empty((lstm.vocabulary + 1, lstm.embedding), cell.dtype)
+        words[...] = 0
         if np.ndim(self.by_place):
             tokens = self.over.tokens.ravel()
-            order = np.argsort(tokens, kind="stable")
-            seen, first = np.unique(tokens[order], return_index=True)  # equal tokens lie together: a sum for each
-            words[seen] = np.add.reduceat(self.by_place.reshape(len(tokens), -1)[order], first) @ W_words.T
-        return np.concatenate([words.ravel(), cell])
+            seen, sums = sums_by_token(tokens, self.by_place.reshape(len(tokens), -1))
+            words[seen] = sums @ W_words.T
+        return joined([words.ravel(), cell])

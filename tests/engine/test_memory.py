@@ -34,6 +34,52 @@ def peak(run):
         tracemalloc.stop()
 
 
+LARGE = (memory.SMALL // 8, 2)  # large in every dtype
+
+
+def address(a):
+    return a.__array_interface__["data"][0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_a_large_array_is_whole_lies_in_order_and_begins_at_an_even_address(dtype):
+    memory.clear()
+    arrays = [memory.empty(LARGE, dtype) for _ in range(3)]
+    for i, a in enumerate(arrays):
+        a[...] = i
+    for i, a in enumerate(arrays):  # none lies over another
+        assert (a.shape, a.dtype, a.flags.c_contiguous) == (LARGE, dtype, True)
+        assert address(a) % memory.ALIGNMENT == 0 and np.all(a == i)
+
+
+@pytest.mark.parametrize(
+    "of",
+    [lambda a: a, lambda a: a[3:5], lambda a: a.T, lambda a: a.view(np.uint8), lambda a: a.reshape(-1)[1:].real, memoryview],
+    ids=["itself", "a slice", "its transpose", "other numbers", "a view of a view", "a memoryview"],
+)  # fmt: skip
+def test_memory_is_handed_out_again_when_the_last_that_refers_to_it_is_gone(of):
+    memory.clear()
+    a = memory.empty(LARGE, np.float64)
+    first, held = address(a), of(a)
+    del a
+    other = memory.empty(LARGE, np.float64)
+    assert address(other) != first
+    del held
+    assert address(memory.empty(LARGE, np.float64)) == first
+
+
+def test_no_more_than_the_limit_is_kept_and_what_is_in_use_stays(monkeypatch):
+    memory.clear()
+    before = memory._total
+    monkeypatch.setattr(memory, "LIMIT", before + 3 * memory.SMALL)
+    for n in range(1, 9):
+        memory.empty((memory.SMALL + 64 * n,), np.uint8)
+    assert memory._total <= memory.LIMIT
+    held = memory.empty((memory.SMALL,), np.uint8)
+    memory.clear()
+    assert memory._total == before + held.nbytes
+
+
 def setting(D, H, M, dtype):
     """(model, encoder, theta, phi) with a decoder of two hidden layers."""
     rng = np.random.default_rng(0)
