@@ -189,6 +189,20 @@ def test_what_the_page_says_of_slower_steps_is_so():
     assert (slower["vae_step"], slower["svi_run"], slower["importance"], slower["loss_gradient"]) == (6, 8, 8, 4)
 
 
+def test_what_lesson_13_says_of_two_levels_is_so():
+    import li_two_levels
+
+    report = li_two_levels.report(committed("li_two_levels"))
+    mnist = report[report.index("8000 of MNIST, two levels") : report.index("8000 glyphs")]
+    lesson = " ".join((ROOT / "lessons" / "13_hierarchies.py").read_text(encoding="utf-8").replace("\n#", " ").split())
+    kl_1, kl_2 = re.search(r"  VAE: KL of z\^1 (.*), of z\^2 (.*)", mnist).groups()
+    refined = re.search(r"  VAE, then SVI: .* minus the VAE's (\S+ ± \S+)", mnist)[1]
+    fewer = re.search(r"iterative from the prior, T = 5: KL .* minus the VAE's -(\S+ ± \S+)", mnist)[1]
+    difference, word = re.search(r"  VAE: equal seconds (\S+ ± \S+) .*?: (.*?);", mnist).groups()
+    said = f"{kl_2} nats of a VAE's KL, {kl_1} being", f"leaves it there ({refined})", f"has {fewer} fewer"
+    assert all(words in lesson for words in (*said, f"with one is {difference}, {word}"))
+
+
 @pytest.mark.parametrize(
     "page, name", [(p, n) for p, text in PAGES.items() for n in re.findall(r"<!-- report (\w+) -->", text)]
 )

@@ -34,9 +34,10 @@ class Case(NamedTuple):
 
 
 class Family(NamedTuple):
-    """cases: {label: Case}. titles: {operation: its name on the page}. variants: {operation: {side: [names]}} where a side has
-    several forms of it, that of a usual user first. quick: the cases of --quick, {label: Case}. dtypes: those that are timed.
-    checked: what the labels of cases that are checked in float64 have in common. floors: whether savi's side has `floors`."""
+    """cases: {label: Case}; quick: those of --quick. titles: {operation: its name on the page}. variants: {operation: {side:
+    names}} where a side has several forms of it, that of a usual user first. dtypes: those that are timed. checked: what the
+    labels of cases that are checked in float64 have in common. floors: whether savi's side has `floors`. repeats: rounds.
+    """
 
     name: str
     cases: dict
@@ -46,6 +47,7 @@ class Family(NamedTuple):
     dtypes: tuple = ("float32",)
     checked: str = ""
     floors: bool = False
+    repeats: int = 7
 
     @property
     def out(self):
@@ -150,14 +152,25 @@ def run(family, options):
     say = lambda text: print(text, flush=True)  # noqa: E731
     say(f"{', '.join(SIDES[name] for name in names)}; {options.threads} threads each")
     cases, repeats = (family.quick, 2) if options.quick else (family.cases, options.repeats)
+    cases = {label: case for label, case in cases.items() if options.only in label}
+    found = memory(family, cases, names, options.threads, say)  # first: a process' peak begins at that of this one
     rows = []
     if "float64" not in family.dtypes:
         checked = cases if options.quick else {label: case for label, case in cases.items() if family.checked in label}
         rows += measure(family, checked, names, options.threads, "float64", 0, say)
     for dtype in family.dtypes:
         rows += measure(family, cases, names, options.threads, dtype, repeats, say)
-    found = memory(family, cases, names, options.threads, say)
     return {"machine": machine(names, options.threads), "repeats": repeats, "rows": rows, "memory": found}
+
+
+def renewed(out, results):
+    """The results of the JSON `out`, with the rows of measured cases in place of theirs."""
+    with open(out) as file:
+        old = json.load(file)
+    new = {row["case"] for name in ("rows", "memory") for row in results[name]}
+    return old | {
+        name: [row for row in old[name] if row["case"] not in new] + results[name] for name in ("rows", "memory")
+    }
 
 
 # --- the page -------------------------------------------------------------------------------------------------------------
@@ -276,7 +289,10 @@ def main(family, about):
     p.add_argument("--quick", action="store_true", help="small sizes, two rounds; writes nothing but what --out names")
     p.add_argument("--page", action="store_true", help="write the page's tables from the JSON, and measure nothing")
     p.add_argument("--threads", type=int, default=cores(), help="threads of each side (default: %(default)s)")
-    p.add_argument("--repeats", type=int, default=9, help="rounds (default: %(default)s)")
+    p.add_argument("--repeats", type=int, default=family.repeats, help="rounds (default: %(default)s)")
+    p.add_argument(
+        "--only", default="", metavar="TEXT", help="the cases with that in their name; keeps the JSON's others"
+    )
     p.add_argument("--out", help=f"the JSON (default: {os.path.relpath(family.out, ROOT)})")
     options = p.parse_args()
     sys.path.insert(0, ROOT)
@@ -285,6 +301,8 @@ def main(family, about):
     if not options.page:
         results = run(family, options)
         print(markdown(family, results))
+        if options.only and out and os.path.exists(out):
+            results = renewed(out, results)
         if out:
             from savi.engine.files import replacing
 
