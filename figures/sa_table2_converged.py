@@ -11,7 +11,7 @@ epoch counts. The rate, momentum .5, clip 5 and the networks are not tuned. Inne
 processor seconds of the training steps.
 
 What was done lies in runs/sa_table2_converged, one file a run, and a second call goes on from there, with as many runs side by
-side as it may use cores. The JSON has every seed of either size whose runs are all there.
+side as it may use cores. The JSON has every seed of either size whose runs are all there, where they are two at least.
 """
 
 import pathlib
@@ -78,7 +78,7 @@ def compute(full):
     seeds = {
         size: [seed for seed in SEEDS if all(path(*each).exists() for each in _items(size, [seed]))] for size in SIZES
     }
-    return rounded({"sizes": {size: _collected(size, whole) for size, whole in seeds.items() if whole}}, 6)
+    return rounded({"sizes": {size: _collected(size, whole) for size, whole in seeds.items() if len(whole) > 1}}, 6)
 
 
 def _items(size, seeds):
@@ -191,7 +191,10 @@ def draw(results):
         ax.set_yticks(range(len(shown)), [f"{row}\nKL {values(results, size, row, 'kl').mean():.2f}" for row in shown])
         ax.invert_yaxis()
         ax.set(xlabel="test loss minus the language model's (nats a document)")
-        ax.set_title(f"{found['scale']['documents'][0]} documents: −ELBO (full), importance-weighted (hollow)")
+        ax.set_title(f"{found['scale']['documents'][0]} documents for training")
+        for fill, label in (("full", "−ELBO of a seed"), ("none", "importance-weighted")):
+            ax.plot([], [], "o", color="0.3", fillstyle=fill, label=label)
+        ax.legend(frameon=False, fontsize=8)
     return fig
 
 

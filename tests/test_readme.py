@@ -134,6 +134,14 @@ def test_the_speed_tables_of_a_family_are_the_committed_benchmark(family):
     )
 
 
+def test_the_table_of_growth_is_the_committed_benchmark():
+    if not (ROOT / "figures" / "scaling.json").exists():
+        pytest.skip("not measured yet")
+    import scaling
+
+    assert between(SPEED, "scaling") == scaling.markdown(committed("scaling"))
+
+
 def test_the_tables_of_sweeps_are_the_committed_benchmark():
     import driver
 

@@ -66,16 +66,19 @@ def summarize(results, measures=()):
 
 
 def cells(results, measures=()):
-    """The table as lists of words: the headings, a line for the best model without latents, and one for each method.
+    """The table as lists of words: the headings, a line for each model without latents, and one for each method.
 
     A gap is marked with a star where the optimum that it is measured against was not found to the tolerance.
     """
     several, shown = len(results["settings"]["seeds"]) > 1, columns(results, measures)
-    lines, baseline = [["method", *(heading for heading, _ in shown.values())]], results["baseline"]
-    if baseline:
-        known = {"neg_elbo", "nll_iw"}  # without latents the bound is the likelihood
+    lines = [["method", *(heading for heading, _ in shown.values())]]
+    for baseline in filter(None, (results["baseline"], *results.get("baselines", ()))):
+        known = baseline | {
+            "neg_elbo": baseline["nll"],
+            "nll_iw": baseline["nll"],
+        }  # without latents the bound is the likelihood
         lines.append(
-            [baseline["method"], *(f"{baseline['nll']:.{d}f}" * (key in known) for key, (_, d) in shown.items())]
+            [baseline["method"], *(f"{known[key]:.{d}f}" if key in known else "" for key, (_, d) in shown.items())]
         )
     for name, summary in summarize(results, measures).items():
         line = [f"{summary[key][0]:.{d}f}" + several * f" ± {summary[key][1]:.{d}f}" for key, (_, d) in shown.items()]

@@ -91,6 +91,8 @@ class Task:
     encodings: words of ENCODINGS (savi.inference.iterative) that an iterative model may encode; default_encodings: those
     it does encode unless it is told otherwise.
     measures: Measures, columns of the table.
+    baselines: {name: function(train, x) -> log p(x) (N,)}: models without a latent variable that the table has beside that of
+    the decoder (Decoder.baseline).
     show(model, theta, lam, x) -> what a picture of a few examples x needs, as JSON values; draw(results) -> a matplotlib
     figure of all methods' (results["curves"][i][picture]), which becomes PICTURE.png. Both, or neither.
     defaults: {setting: value} where Settings' own defaults do not suit.
@@ -104,6 +106,7 @@ class Task:
     encodings: tuple = ("gradient",)
     default_encodings: tuple = ("gradient",)
     measures: tuple = ()
+    baselines: Mapping = field(default_factory=dict)
     show: Callable | None = None
     draw: Callable | None = None
     picture: str = "examples"
@@ -132,6 +135,8 @@ class Task:
         )
         names = [measure.name for measure in measures]
         self._expect("measures", len({*ROW, *names}) == len(ROW) + len(names), f"other names than {', '.join(ROW)}")
+        known = isinstance(self.baselines, Mapping) and all(map(callable, self.baselines.values()))
+        self._expect("baselines", known, "{name: function(train, x)}")
         shown = callable(self.show) and callable(self.draw) if self.show or self.draw else True
         self._expect("show", shown, "a function, with another one as draw, or None for both")
         self._expect(

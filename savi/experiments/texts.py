@@ -9,6 +9,7 @@ import functools
 import numpy as np
 
 from ..data import text
+from ..data.ngrams import KneserNey
 from ..engine.files import InputError, expect
 from ..models.language import LanguageDecoder
 from ..nets.encoders import LSTMEncoder
@@ -17,7 +18,7 @@ from .tasks import PERPLEXITY, Task
 
 OPTIONS = ("vocabulary", "min_count", "shortest", "longest")  # of text.load
 ABOUT = {"docs": "English documents out of docstrings", "ptb": "English sentences of the Penn Treebank"}
-DROP = 0.2
+DROP, ORDER = 0.2, 3  # ORDER: of the n-grams
 DEFAULTS = {
     "latent": 8, "hidden": (48,), "batch": 16, "learning_rate": 3e-3, "warmup_epochs": 10, "steps": 5, "train_examples": 2500,
     "budget": ("seconds", 30.0),
@@ -50,13 +51,16 @@ def text_task(name):
 
         return made
 
+    def kneser_ney(train, x):
+        return KneserNey(train, load().vocabulary, ORDER).log_prob(x)
+
     def show(model, theta, lam, x):
         return read_back(model, theta, lam, x, load().spelled)
 
     encoders = {state: encoder(state) for state in ("last", "mean")} | {"bidirectional": encoder("mean", True)}
     return Task(
         name, ABOUT.get(corpus, "text"), load, decoder, encoders, measures=(PERPLEXITY,), defaults=DEFAULTS,
-        show=show, draw=draw_texts, picture="texts",
+        baselines={f"KN-{ORDER}": kneser_ney}, show=show, draw=draw_texts, picture="texts",
     )  # fmt: skip
 
 

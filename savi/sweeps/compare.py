@@ -55,7 +55,7 @@ def compare(task, out, resume=False, progress=None, say=print, jobs=None, **chan
         results = {"settings": settings.describe(), "data": examples.name, "rows": [], "curves": []}
         results["epochs"] = epochs = _plan(shared, jobs, lasting, examples, out, resume)
         results["tuning"] = tuning = _tuning(shared, jobs, lasting, epochs, out, resume)
-        results["baseline"] = runs.baseline(*shared)
+        results["baseline"], results["baselines"] = runs.baselines(*shared)
         amount = (
             f"{settings.budget[1]:g} {'processor seconds' if settings.budget[0] == 'seconds' else 'epochs'} a method"
         )

@@ -132,11 +132,25 @@ def tune(name, epochs, task, settings):
     return {"choice": method.inner_settings, "curve": curve}
 
 
-def baseline(task, settings):
-    """{"method": what it is called, "nll": its -log p(x)} of the best model without latents, or None."""
-    examples, x_test = load(task, settings)
-    found = find(task).model(settings).baseline(examples.train, x_test)
-    return found and {"method": found[0], "nll": -float(found[1].mean())}
+def baselines(task, settings):
+    """({"method": what it is called, "nll": its -log p(x), one for each measure} of the decoder's best model without latents, or
+    None, [the same of each of the task's baselines])."""
+    (examples, x_test), task = load(task, settings), find(task)
+
+    def line(name, log_p):
+        expect(
+            f"log p(x) of the baseline {name!r}",
+            f"of shape {np.shape(log_p)}",
+            np.shape(log_p) == (len(x_test),),
+            len(x_test),
+        )
+        measured = {measure.name: measure.value(-log_p, x_test) for measure in task.measures}
+        return {"method": name, "nll": -float(log_p.mean())} | measured
+
+    own = task.model(settings).baseline(examples.train, x_test)
+    with running(f"the baselines of task {task.name!r}"):
+        others = {name: log_prob(examples.train, x_test) for name, log_prob in task.baselines.items()}
+    return own and line(*own), [line(*other) for other in others.items()]
 
 
 def _load(task, settings):

@@ -268,7 +268,15 @@ def makers(model):
             lambda **a: repr(savi.DropoutMLP(**a)),
             {"sizes": (sizes, [3, 2]), "drop": (number(-0.1, 1), 0.5), "noise": (number(-1), 0.5)}, {},
         ),
-        "LSTMEncoder": (lambda **a: repr(savi.LSTMEncoder(**a)), lstm | {"outputs": (whole(1), 4)}, {}),
+        "LSTMEncoder": (
+            lambda **a: repr(savi.LSTMEncoder(**a)),
+            lstm | {"outputs": (whole(1), 4), "state": (thing, "mean"), "layers": (whole(1), 2)}, {"bidirectional": True},
+        ),
+        "LanguageDecoder": (
+            lambda **a: repr(savi.LanguageDecoder(**a)),
+            lstm | {"latent": (whole(0), 2), "drop": (number(-0.1, 1), 0.1), "scale": (number(-1), 0.1),
+                    "z_scale": (number(-1), 0.5), "lstm_layers": (whole(1), 2)}, {},
+        ),
         "LSTMDecoder": (
             lambda **a: repr(savi.LSTMDecoder(**a)),
             lstm | {"latent": (whole(0), 2), "z_at": (thing, "output"), "activation": (thing, "tanh")}, {},

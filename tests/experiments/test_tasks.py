@@ -342,6 +342,8 @@ GOOD = {
         ("measures", PERPLEXITY, "a tuple of Measures"),
         ("measures", None, "a tuple of Measures"),
         ("measures", (PERPLEXITY, PERPLEXITY), "other names than"),
+        ("baselines", (perplexity,), r"\{name: function\(train, x\)\}"),
+        ("baselines", {"KN-3": 3}, r"\{name: function\(train, x\)\}"),
         ("measures", (Measure("kl", "KL", 2, max),), "other names than"),
         ("show", draw_reals, "another one as draw"),
         ("show", 3, "another one as draw"),
@@ -402,6 +404,8 @@ def assert_nothing():
         ({"load": lambda: draw_reals()._replace(prepare=lambda x, rng: [])}, ["prepare(x, rng)", "AttributeError"]),
         ({"measures": (Measure("m", "m", 1, lambda nats, x: nats),)}, ["the measure 'm' raises TypeError"]),
         ({"measures": (Measure("m", "m", 1, lambda nats, x: 1 / 0),)}, ["the measure 'm' raises ZeroDivisionError"]),
+        ({"baselines": {"own": lambda train, x: 1 / 0}}, ["the baselines of task 'good' raises ZeroDivisionError"]),
+        ({"baselines": {"own": lambda train, x: -1.0}}, ["log p(x) of the baseline 'own' is of shape (); expected"]),
         (
             {"show": lambda *_: np.zeros(2), "draw": max},
             ["what show(", "a ndarray", "JSON values (Object of type ndarray"],

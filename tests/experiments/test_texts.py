@@ -8,14 +8,17 @@ import pytest
 import savi
 from savi import VAE, InputError, LanguageDecoder, LatentGaussianModel, LSTMEncoder
 from savi.data import docstrings, text
+from savi.data.ngrams import KneserNey
+from savi.experiments import tables
 from savi.experiments.catalogue import find
 from savi.experiments.evaluation import active_units, evaluate, perplexity
 from savi.experiments.examples import Examples
-from savi.experiments.settings import settings_of
+from savi.experiments.settings import Settings, settings_of
 from savi.experiments.tasks import PERPLEXITY
 from savi.experiments.texts import is_text, text_task
 from savi.studies import text_runs
 from savi.studies.text_runs import METHODS, Scale, counts, measured, run
+from savi.sweeps.runs import prepared
 
 SMALL = Scale(40, (30, 8, 8), 4, 2, seconds=0.05, shared=0.5, warmup=1.0, iw_samples=4)
 
@@ -66,6 +69,21 @@ def test_methods_are_compared_on_text_and_their_words_shown(tmp_path):
         seeds=[0], steps=1, train_examples=20, test_examples=6, iw_samples=3, gap_examples=2, progress=False, jobs=1, tune="none",
     )  # fmt: skip
     results = json.loads((tmp_path / "results.json").read_text())
+    (heading, unigram, trigram, *_), data = (
+        tables.cells(results, (PERPLEXITY,)),
+        text_task("docs?vocabulary=12&longest=30").load(),
+    )
+    x = prepared(
+        data, np.asarray(data.test)[np.random.default_rng(0).permutation(len(data.test))[:6]], None, Settings()
+    )
+    nll = -KneserNey(data.train[:20], data.vocabulary, 3).log_prob(x)
+    assert (
+        unigram[0] == "unigram" and trigram[0] == "KN-3" and results["baselines"][0]["nll"] == pytest.approx(nll.mean())
+    )
+    at = heading.index("perplexity")
+    assert (
+        float(trigram[at]) == pytest.approx(perplexity(nll, text_runs.tokens(x)), abs=0.005) and float(unigram[at]) > 1
+    )
     assert {row["method"] for row in results["rows"]} >= {"vae", "sa-vae"}
     shown = results["curves"][0]["texts"]
     assert set(shown) == {"documents", "reconstructions", "samples"} and all(
