@@ -101,8 +101,9 @@ class compiled:
         return jax.block_until_ready(self.fast(*arguments, **named))
 
     def planned(self, *arguments):
-        """Bytes that the program says it needs beside its arguments and results."""
-        return self.fast.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
+        """Bytes that the program says it needs beside its arguments and results; calls are then those of this program."""
+        self.fast = self.fast.lower(*arguments).compile()
+        return self.fast.memory_analysis().temp_size_in_bytes
 
 
 class Peer:
