@@ -1,6 +1,6 @@
 """[SA] Table 2 with every method trained to convergence: does a latent variable, refined, beat the language model?
 
-    python figures/sa_table2_converged.py           500 documents, 300 words, 32 units, every method (about 30 minutes of one core)
+    python figures/sa_table2_converged.py           500 documents, 300 words, 32 units, every method (about 25 minutes of one core)
     python figures/sa_table2_converged.py --full    2500 documents, 1000 words, 48 units, four methods (about 50 minutes)
     python figures/sa_table2_converged.py --draw    draws the picture again from the JSON
 
@@ -30,7 +30,8 @@ from savi.studies.trial_tables import over_seeds, said, summed_up
 from savi.studies.trials import kept
 from savi.sweeps.parallel import cores, run_all
 
-RUNS, SEEDS, RATE, PILOT = pathlib.Path("runs") / "sa_table2_converged", (0, 1, 2), 8e-3, 10
+RUNS, RATE, PILOT = pathlib.Path("runs") / "sa_table2_converged", 8e-3, 10
+SEEDS = {"small": (0, 1, 2, 3, 4), "full": (0, 1, 2)}
 SIZES = {
     "small": Scale(learning_rate=RATE),
     "full": Scale(1000, (2500, 500, 500), 48, learning_rate=RATE, warmup=10.0, iw_samples=50),
@@ -74,9 +75,10 @@ def compute(full):
     size = "full" if full else "small"
     (RUNS / size).mkdir(parents=True, exist_ok=True)
     list(run_all(tuning, [(name,) for name in METHODS[size] if name in text_converged.IN_TRAINING], cores()))
-    list(run_all(item, _items(size, SEEDS), cores()))
+    list(run_all(item, _items(size, SEEDS[size]), cores()))
     seeds = {
-        size: [seed for seed in SEEDS if all(path(*each).exists() for each in _items(size, [seed]))] for size in SIZES
+        size: [seed for seed in SEEDS[size] if all(path(*each).exists() for each in _items(size, [seed]))]
+        for size in SIZES
     }
     return rounded({"sizes": {size: _collected(size, whole) for size, whole in seeds.items() if len(whole) > 1}}, 6)
 

@@ -90,7 +90,7 @@ def test_the_script_collects_every_size_that_is_there_and_goes_on(quick, monkeyp
 
     monkeypatch.setattr(script, "RUNS", tmp_path)
     monkeypatch.setattr(script, "PILOT", 0.5)
-    monkeypatch.setattr(script, "SEEDS", (0, 1))
+    monkeypatch.setattr(script, "SEEDS", dict.fromkeys(("small", "full"), (0, 1)))
     monkeypatch.setattr(script, "cores", lambda: 1)
     monkeypatch.setattr(script, "SIZES", {"small": TINY, "full": TINY._replace(units=4)})
     monkeypatch.setattr(script, "METHODS", dict.fromkeys(("small", "full"), script.METHODS["full"]))
@@ -99,7 +99,7 @@ def test_the_script_collects_every_size_that_is_there_and_goes_on(quick, monkeyp
     monkeypatch.setattr(text_converged, "run", None)  # what is there is not done again
     assert script.compute(False) == first
     monkeypatch.setattr(script, "run_all", lambda *_: ())
-    monkeypatch.setattr(script, "SEEDS", (0, 1, 2))  # the last of which has no runs
+    monkeypatch.setattr(script, "SEEDS", dict.fromkeys(("small", "full"), (0, 1, 2)))  # the last of which has no runs
     assert script.compute(True) == first
     report = script.report(first)
     assert all(row in report for row in script.rows(first, "small")) and "VAE, then SVI" in report
