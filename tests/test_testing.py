@@ -443,17 +443,30 @@ def one_product_of(which):
     return add_tangent
 
 
-def verb(likelihood, name, factor):
-    """`error` or `tangent` of a likelihood, which write over their argument, times factor."""
+def written_over(likelihood, name, factor, place=None):
+    """A verb of a likelihood times factor: what it returns, written over its argument, or that at `place` of a tuple."""
     function = getattr(likelihood, name)
 
     def mutant(self, *arguments):
         value = function(self, *arguments)
-        array = value[0] if name == "error" else value
+        array = value if place is None else value[place]
         array *= factor
         return value
 
-    return lambda monkeypatch, problem: monkeypatch.setattr(likelihood, name, mutant)
+    return mutant
+
+
+def verb(likelihood, name, factor):
+    """`error`, alone and beside log p, or `tangent` of a likelihood, times factor."""
+    mutants = {name: written_over(likelihood, name, factor, 0 if name == "error" else None)}
+    if name == "error":
+        mutants["log_prob_and_error"] = written_over(likelihood, "log_prob_and_error", factor, 1)
+
+    def apply(monkeypatch, problem):
+        for each, mutant in mutants.items():
+            monkeypatch.setattr(likelihood, each, mutant)
+
+    return apply
 
 
 def own(name, change):
@@ -520,6 +533,7 @@ def test_the_identity_checks_fail_on_every_mutant(mutant, check, monkeypatch):
 
 def log_prob(monkeypatch, problem):
     monkeypatch.setattr(Bernoulli, "log_prob", result(Bernoulli.log_prob, slightly))
+    monkeypatch.setattr(Bernoulli, "log_prob_and_error", written_over(Bernoulli, "log_prob_and_error", 1.001, place=0))
 
 
 @pytest.mark.parametrize(
