@@ -194,9 +194,9 @@ def draw(results):
         ax.invert_yaxis()
         ax.set(xlabel="test loss minus the language model's (nats a document)")
         ax.set_title(f"{found['scale']['documents'][0]} documents for training")
-        for fill, label in (("full", "−ELBO of a seed"), ("none", "importance-weighted")):
-            ax.plot([], [], "o", color="0.3", fillstyle=fill, label=label)
-        ax.legend(frameon=False, fontsize=8)
+    for fill, label in (("full", "−ELBO of a seed"), ("none", "importance-weighted")):
+        axes[-1].plot([], [], "o", color="0.3", fillstyle=fill, label=label)
+    axes[-1].legend(frameon=False, fontsize=8)
     return fig
 
 
