@@ -4,6 +4,7 @@ import importlib
 import pathlib
 import sys
 
+import autograd
 import numpy as np
 import pytest
 
@@ -59,6 +60,63 @@ def test_the_importance_weighted_estimate_takes_noise_that_is_given(sides):
     assert threads.count() == count
 
 
+# --- further families -------------------------------------------------------------------------------------------------------
+
+FAMILIES = ("hierarchies", "language", "pixels")
+
+
+def tiny(family):
+    """Yields (case, its arrays, savi's side) for the cases of --quick."""
+    script, side = importlib.import_module(family), importlib.import_module(f"{family}_savi")
+    for case in script.FAMILY.quick.values():
+        yield case, script.inputs(case.sizes), side.setup(case.sizes, "float64")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_familys_steps_are_autograds_gradients_of_the_judge(family):
+    for case, a, side in tiny(family):
+        theta, phi, x, noise = (a[name] for name in ("theta", "phi", "x", "noise"))
+        assert theta.size == side.model.size
+        lam = side.vae.start(side.model, theta, phi, x, None) if len(phi) else np.zeros((len(x), 0))
+        judge, d_theta = autograd.make_vjp(lambda t: side.model.objective(theta, x).reference(lam, t, noise[-1]))(theta)  # noqa: B023
+        loss, found, *_ = (side.vae_step if len(phi) else side.model_step)(theta, phi, x, noise)
+        assert_close(loss, d_theta, 1e-10)
+        assert_close(found, judge(np.ones(len(x))), 1e-9)
+        for operation in set(case.operations) - {"iterative_step", "svi_run"}:
+            assert [np.shape(r) for r in getattr(side, operation)(theta, phi, x, noise)][:2] == [(len(x),), theta.shape]
+        if "svi_run" in case.operations:
+            assert side.svi_run(theta, a["lam"], x, noise).shape == a["lam"].shape
+
+
+def test_the_floor_of_a_hierarchy_is_made_of_products_alone():
+    for case, a, side in tiny("hierarchies"):
+        loss, d_theta, d_trunk = side.iterative_step(a["theta"], a["trunk"], a["x"], a["noise"][:6])
+        assert loss.shape == (len(a["x"]),) and d_theta.shape == a["theta"].shape and d_trunk.shape == a["trunk"].shape
+        for operation in case.operations:
+            for floor in side.floors(operation, len(a["x"])):
+                floor()
+
+
+def test_the_page_of_a_family_has_its_times_ratios_and_memory(tmp_path):
+    import cases
+
+    family = cases.Family("few", {"small": cases.Case({}, ("step",))}, {"step": "a step"}, {}, {})
+    rows = [{"case": "small", "dtype": "float32", "operation": "step", "variant": "step", "first_s": 3.0}]
+    rows = [rows[0] | {"side": side, "ms": ms} for side, ms in (("savi", 8.0), ("torch", 20.0), ("jax", 10.0))]
+    held = [
+        {"case": "small", "side": side, "variant": "step", "mb": 5.0, "planned_mb": None} for side in ("savi", "torch")
+    ]
+    results, page = {"rows": rows, "memory": held}, tmp_path / "page.md"
+    assert "| small, a step | 8.0 | 20.0 | 10.0 | 1.25 | 3 |" in cases.markdown(family, results)
+    assert "| small, a step | 5.0 | 5.0 |  |  |" in cases.markdown(family, results)
+    page.write_text("before\n<!-- few -->\nold\n<!-- /few -->\nafter\n")
+    cases.write_page(family, results, page)
+    text = page.read_text()
+    assert text.startswith(f"before\n<!-- few -->\n{cases.markdown(family, results)}\n<!-- /few -->")
+    assert "a step 1.25, ahead in 1 of 1" in text and "least memory in 1 of 1 cases" in text
+    assert "old" not in text and text.endswith("\n<!-- /few -->\nafter\n")
+
+
 # --- the driver of a sweep --------------------------------------------------------------------------------------------------
 
 
@@ -88,3 +146,24 @@ def test_a_driver_that_cannot_keep_up_makes_its_workers_wait(monkeypatch):
     monkeypatch.setattr(driver.time, "process_time", process_time)
     found = driver.simulate(20, 4, driver.typical(), deaths=0.0)
     assert found["makespan"] > 20 * 600 > 5 * found["ideal"]
+
+
+# --- growth -----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_slope_is_the_exponent_of_growth_between_the_last_three_points():
+    scaling = importlib.import_module("scaling")
+    values = (1, 2, 4, 8, 16)
+    assert scaling.slope(values, [100.0, 90.0, *(3.0 * n**1.5 for n in values[2:])]) == pytest.approx(1.5)
+
+
+def test_each_axis_changes_one_size_and_has_its_row_in_the_table():
+    scaling = importlib.import_module("scaling")
+    rows = [
+        {"axis": axis.letter, "value": value, "side": side, "ms": factor * value**2, "mb": 10.0}
+        for axis in scaling.AXES for value in axis.values for side, factor in (("savi", 1.0), ("torch", 2.0))
+    ]  # fmt: skip
+    lines = scaling.markdown({"rows": rows}).splitlines()
+    assert lines[0].count("|") == 7 and len(lines) == 2 + len(scaling.AXES)
+    assert [line.split(" | ")[2:] for line in lines[2:]] == [["2.00", "2.00", "0.00", "0.00 |"]] * 5
+    assert [axis.letter for axis in scaling.AXES] == ["K", "B", "T", "S", "D"]

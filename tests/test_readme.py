@@ -123,6 +123,17 @@ def test_the_speed_tables_are_the_committed_benchmarks():
     assert between(SPEED, "speed") == steps.markdown(committed("benchmark"))
 
 
+@pytest.mark.parametrize("family", ["hierarchies", "language", "pixels"])
+def test_the_speed_tables_of_a_family_are_the_committed_benchmark(family):
+    if not (ROOT / "figures" / f"benchmark_{family}.json").exists():
+        pytest.skip("not measured yet")
+    import cases
+
+    assert between(SPEED, family) == cases.markdown(
+        importlib.import_module(family).FAMILY, committed(f"benchmark_{family}")
+    )
+
+
 def test_the_tables_of_sweeps_are_the_committed_benchmark():
     import driver
 

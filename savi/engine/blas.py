@@ -93,32 +93,44 @@ class Held:
 
     def __init__(self, get, put, value):
         self.get, self.put, self.value = get, put, value
-        self.depth, self.mine = 0, threading.local()  # blocks of all threads, and of this one
+        self.inside, self.mine = 0, _Mine()  # threads that are inside, and blocks of this one
         self.lock = forks.guarded(threading.RLock())
         forks.in_child(self._alone)
 
     def __enter__(self):
-        with self.lock:
-            if self.depth == 0:
-                self.before = self.get()
-                self.put(self.value)
-            self._move(1)
+        if self.mine.depth == 0:
+            self._first()
+        self.mine.depth += 1
 
     def __exit__(self, *error):
+        self.mine.depth -= 1
+        if self.mine.depth == 0:
+            self._last()
+
+    def _first(self):
         with self.lock:
-            self._move(-1)
-            if self.depth == 0:
+            if self.inside == 0:
+                self.before = self.get()
+                self.put(self.value)
+            self.inside += 1
+
+    def _last(self):
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
                 self.put(self.before)
 
-    def _move(self, step):
-        self.depth += step
-        self.mine.depth = getattr(self.mine, "depth", 0) + step
-
     def _alone(self):
-        others = self.depth - getattr(self.mine, "depth", 0)
-        self.depth -= others
-        if others and self.depth == 0:
+        here = min(self.mine.depth, 1)
+        others, self.inside = self.inside - here, here
+        if others and not here:
             self.put(self.before)
+
+
+class _Mine(threading.local):
+    """How many blocks this thread is inside."""
+
+    depth = 0
 
 
 @functools.cache

@@ -18,16 +18,18 @@ LIMIT = 1 << 29
 ALIGNMENT = 64
 BLOCK = 1 << 15  # so many numbers, and the temporaries of a formula over them, stay in a core's cache
 
-_buffers = {}  # size in bytes: buffers of that size, in use or not
+_buffers = {}  # size in bytes: buffers of that size, in use or not; an array made of one refers to it and to nothing else
 _total = 0
 _lock = threading.Lock()
 
 
-def _references(buffers, i):
-    return sys.getrefcount(buffers[i])
+def _counted(buffers):
+    """(how many references there are to it, those of this loop among them; the buffer) for each of a list of buffers."""
+    for buffer in buffers:
+        yield sys.getrefcount(buffer), buffer
 
 
-_UNUSED = _references([np.empty(1)], 0)  # what it counts for a buffer that only the list refers to
+_ALONE, _ = next(_counted([np.empty(1)]))  # to a buffer that only the list refers to
 
 
 def empty(shape, dtype):
@@ -37,30 +39,39 @@ def empty(shape, dtype):
     if size < SMALL:
         return np.empty(shape, dtype)
     with _lock:
-        buffer = _take(size + ALIGNMENT)
-        start = -buffer.ctypes.data % ALIGNMENT
-        return buffer[start : start + size].view(dtype).reshape(shape)
+        return np.ndarray(shape, dtype, _take(size))
+
+
+def joined(vectors):
+    """Vectors (n,) end to end, as np.concatenate gives them; the same memory as `empty` has."""
+    return np.concatenate(vectors, out=empty((sum(map(len, vectors)),), np.result_type(*vectors)))
 
 
 def _take(size):
     global _total
-    same = _buffers.setdefault(size, [])
-    for i in range(len(same)):
-        if _references(same, i) == _UNUSED:
-            return same[i]
+    for references, buffer in _counted(_buffers.get(size, ())):
+        if references == _ALONE:
+            return buffer
     if _total + size > LIMIT:
         _forget()
-    same = _buffers.setdefault(size, [])
-    same.append(np.empty(size, np.uint8))
+    buffer = _aligned(size)
+    _buffers.setdefault(size, []).append(buffer)
     _total += size
-    return same[-1]
+    return buffer
+
+
+def _aligned(size):
+    """So many new bytes, from an address that is a multiple of ALIGNMENT."""
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    return np.frombuffer(memoryview(room)[start : start + size], np.uint8)
 
 
 def _forget():
     """Let go of all buffers that nobody uses."""
     global _total
     for size, same in list(_buffers.items()):
-        _buffers[size] = [same[i] for i in range(len(same)) if _references(same, i) > _UNUSED]
+        _buffers[size] = [buffer for references, buffer in _counted(same) if references > _ALONE]
         _total -= size * (len(same) - len(_buffers[size]))
         if not _buffers[size]:
             del _buffers[size]

@@ -9,7 +9,7 @@ of an inner loop, a finite difference and a minibatch are all such sums.
 
 import numpy as np
 
-from . import threads
+from . import blas, threads
 from .memory import empty
 
 ROWS_PER_BLOCK = 768  # enough rows for a matrix product to run at full speed, few enough to bound the memory
@@ -113,7 +113,8 @@ class ParamSum:
     """
 
     def __init__(self, net, dtype):
-        self.net, self.total = net, empty((net.size,), np.dtype(dtype))
+        self.total = empty((net.size,), np.dtype(dtype))
+        self.layers = net.layers(self.total)
         self._written, self._pending = False, {}
 
     def add(self, record, weight=1.0):
@@ -140,25 +141,32 @@ class ParamSum:
         return self.total
 
     def _flush(self):
-        for (left, right), terms in self._pending.items():
-            terms.sort(key=lambda term: term[0])
-            slots, weights = [slot for slot, _ in terms], [weight for _, weight in terms]
-            rows = _rows(slots)
-            same = all(np.isscalar(w) and w == weights[0] for w in weights)
-            for layer, h, delta in zip(self.net.layers(self.total), left.inputs, right.deltas):
-                h, delta = h[rows], delta[rows]
-                if not same:
-                    delta = delta * np.array([np.broadcast_to(w, left.rows) for w in weights], delta.dtype)[..., None]
-                out = empty(layer.shape, layer.dtype) if self._written else layer
-                threads.matmul_by_columns(h.reshape(-1, h.shape[-1]).T, delta.reshape(-1, delta.shape[-1]), out)
-                if same and weights[0] != 1:
-                    out *= weights[0]
-                if self._written:
-                    layer += out
-            self._written = True
+        with blas.one_thread():
+            for (left, right), terms in self._pending.items():
+                terms.sort(key=_slot)
+                slots, weights = zip(*terms)
+                self._add_product(left, right, _rows(list(slots)), weights)
         if self._pending:
             self._home.forget_tangents()
         self._pending = {}
+
+    def _add_product(self, left, right, rows, weights):
+        same = all(np.isscalar(w) and w == weights[0] for w in weights)
+        for layer, h, delta in zip(self.layers, left.inputs, right.deltas):
+            h, delta = h[rows], delta[rows]
+            if not same:
+                delta = delta * np.array([np.broadcast_to(w, left.rows) for w in weights], delta.dtype)[..., None]
+            out = empty(layer.shape, layer.dtype) if self._written else layer
+            threads.matmul_by_columns(h.reshape(-1, h.shape[-1]).T, delta.reshape(-1, delta.shape[-1]), out)
+            if same and weights[0] != 1:
+                out *= weights[0]
+            if self._written:
+                layer += out
+        self._written = True
+
+
+def _slot(term):
+    return term[0]
 
 
 def _rows(slots):

@@ -76,6 +76,9 @@ def run(function, items, parallel=True):
 
 def side_by_side(function, items):
     """[function(item) for each of items], all at the same time; as in `run`. For a batch cut in `slices`."""
+    if len(items) == 1:
+        with blas.one_thread():
+            return [function(items[0])]
     helpers = _helpers() if len(items) > 1 else 0
     with blas.one_thread(), _short_turns if helpers else contextlib.nullcontext():
         others = [_submit(helpers, function, item) for item in items[1:]] if helpers else []
@@ -87,9 +90,15 @@ def side_by_side(function, items):
 
 
 def matmul_by_columns(a, b, out):
-    """np.matmul(a, b, out=out), its columns side by side where there are threads to spare; for large products."""
-    columns = slices(b.shape[1], a.size) if _helpers() else [slice(None)]
-    side_by_side(lambda c: np.matmul(a, b[:, c], out=out[:, c]), columns)
+    """np.matmul(a, b, out=out), its columns side by side where there are threads to spare; for large products.
+
+    The caller holds the matrix library at one thread.
+    """
+    columns = slices(b.shape[1], a.size) if _helpers() else ()
+    if len(columns) > 1:
+        side_by_side(lambda c: np.matmul(a, b[:, c], out=out[:, c]), columns)
+    else:
+        np.matmul(a, b, out=out)
     return out
 
 

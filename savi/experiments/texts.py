@@ -1,7 +1,7 @@
 """Tasks on text: "docs", "ptb" and "text:PATH", with their settings behind a question mark, as in "docs?vocabulary=500&longest=30".
 
-The first of `hidden` is the width of the embeddings and of the LSTM's states. Words that are hidden and units that are dropped
-belong to training alone (`Dataset.disturb`).
+`hidden` has the units of each layer of the LSTMs, all as many, which is the width of the embeddings too. Words that are hidden and
+units that are dropped belong to training alone (`Dataset.disturb`).
 """
 
 import functools
@@ -9,7 +9,7 @@ import functools
 import numpy as np
 
 from ..data import text
-from ..engine.files import InputError
+from ..engine.files import InputError, expect
 from ..models.language import LanguageDecoder
 from ..nets.encoders import LSTMEncoder
 from ..nets.tokens import Noise
@@ -40,19 +40,30 @@ def text_task(name):
         return data._replace(disturb=Noise(data.vocabulary, masks=True))
 
     def decoder(s):
-        return LanguageDecoder(load().vocabulary, s.hidden[0], s.hidden[0], s.latent, drop=DROP)
+        units, layers = _layers(s.hidden)
+        return LanguageDecoder(load().vocabulary, units, units, s.latent, drop=DROP, lstm_layers=layers)
 
-    def encoder(state):
-        return lambda s, outputs: LSTMEncoder(load().vocabulary, s.hidden[0], s.hidden[0], outputs, state)
+    def encoder(state, bidirectional=False):
+        def made(s, outputs):
+            units, layers = _layers(s.hidden)
+            return LSTMEncoder(load().vocabulary, units, units, outputs, state, layers, bidirectional)
+
+        return made
 
     def show(model, theta, lam, x):
         return read_back(model, theta, lam, x, load().spelled)
 
-    encoders = {state: encoder(state) for state in ("last", "mean")}
+    encoders = {state: encoder(state) for state in ("last", "mean")} | {"bidirectional": encoder("mean", True)}
     return Task(
         name, ABOUT.get(corpus, "text"), load, decoder, encoders, measures=(PERPLEXITY,), defaults=DEFAULTS,
         show=show, draw=draw_texts, picture="texts",
     )  # fmt: skip
+
+
+def _layers(hidden):
+    """(units, layers) of `hidden`. Raises InputError where its layers differ."""
+    expect("hidden", list(hidden), len(set(hidden)) == 1, "layers of as many units each, for text")
+    return hidden[0], len(hidden)
 
 
 def read_back(model, theta, lam, x, spelled):

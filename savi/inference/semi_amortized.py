@@ -16,7 +16,8 @@ Algorithm 1, f = -ELBO, step size alpha, momentum gamma:
     dL/dtheta = theta_bar;  dL/dphi = (d lam_0 / d phi)^T lam_bar
 
 The noise of step k is drawn once and kept, so that both loops see the same f. Where inner gradients are clipped, the
-step that is differentiated is the clipped one.
+step that is differentiated is the clipped one. The way back needs the evaluation of f at each lam_k: it is kept from the way
+there, or, where lam_k alone is kept (`Recomputed`), worked out once more, in memory that does not grow with K.
 """
 
 import numpy as np
@@ -26,15 +27,16 @@ from .hvp import METHODS, autograd, central_difference, exact, find
 from .svi import ascend, clipped_vjp
 
 
-def algorithm_1(f, lam_0, noise, step_size, momentum=0.0, clip=None, product=exact):
+def algorithm_1(f, lam_0, noise, step_size, momentum=0.0, clip=None, product=exact, recompute=False):
     """Algorithm 1 from lam_0 (B, n): (L (B,), theta_bar (P,), lam_bar (B, n)), the gradients of sum_b L_b.
 
     f: an objective; noise: K + 1 arrays (S, B, D), K steps and the final loss; product: one of hvp.METHODS' functions.
     theta_bar is summed by blocks of records: one matrix product per layer and block, no array of theta's size per step.
+    recompute: whether the evaluations are worked out once more on the way back instead of kept.
     In plain NumPy, line by line: savi.plain.sa_vae.
     """
-    f.reserve(len(noise))
-    trace = []
+    f.reserve(1 if recompute else len(noise))
+    trace = Recomputed(f) if recompute else []
     lam_K = ascend(f, lam_0, noise[:-1], step_size, momentum, clip, trace)
     final = f.evaluate(lam_K, noise[-1])
     lam_bar, theta_bar, v_bar = final.d_lam, f.theta_sum().add(final), np.zeros_like(lam_0)
@@ -48,31 +50,57 @@ def algorithm_1(f, lam_0, noise, step_size, momentum=0.0, clip=None, product=exa
     return final.loss, theta_bar.value(), lam_bar
 
 
+class Recomputed:
+    """A trace of the inner loop that keeps each step's lam_k and noise alone; `pop` evaluates f there once more."""
+
+    def __init__(self, f):
+        self.f, self.points = f, []
+
+    def __len__(self):
+        return len(self.points)
+
+    def append(self, step):
+        """Keep where the evaluation `step` was made."""
+        self.points.append((step.lam, step.noise))
+
+    def pop(self):
+        """The last step's evaluation, made anew: the same numbers."""
+        return self.f.gradient(*self.points.pop())
+
+
 class SAVAE(AmortizedMethod):
     """The semi-amortized VAE: the gradient of the final loss flows through all K steps to theta and phi.
 
-    hvp: how H v is formed, a name in hvp.METHODS or a function of (f, evaluation, v). In plain NumPy: savi.plain.sa_vae.
+    hvp: how H v is formed, a name in hvp.METHODS or a function of (f, evaluation, v). recompute: whether the inner steps are
+    evaluated once more on the way back instead of kept, for a memory that does not grow with K. In plain NumPy:
+    savi.plain.sa_vae.
     """
 
     name = "sa-vae"
 
-    def __init__(self, encoder, steps=20, step_size=0.05, momentum=0.5, clip=None, samples=1, hvp="exact"):
+    def __init__(
+        self, encoder, steps=20, step_size=0.05, momentum=0.5, clip=None, samples=1, hvp="exact", recompute=False
+    ):
         super().__init__(encoder, steps, step_size, momentum, clip, samples)
-        self.product = find(hvp)
+        self.product, self.recompute = find(hvp), bool(recompute)
         known = self.product in METHODS.values() and self.product is not autograd  # to bear threads
         self.divisible = self.divisible and known
 
     @property
     def passes(self):
-        return super().passes + self.samples * self.steps * (2 if self.product is central_difference else 1)
+        back = (2 if self.product is central_difference else 1) + self.recompute
+        return super().passes + self.samples * self.steps * back
 
     def settings(self):
-        return super().settings() | {"hvp": getattr(self.product, "__name__", self.product)}
+        return super().settings() | {
+            "hvp": getattr(self.product, "__name__", self.product),
+            "recompute": self.recompute,
+        }
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
         f = model.objective(theta, x, beta)
         lam_0, record = self.encode_in_training(model, phi, x, rng)
-        loss, d_theta, lam_bar = algorithm_1(f, lam_0, noise, *self.inner(lam_0), self.product)
+        loss, d_theta, lam_bar = algorithm_1(f, lam_0, noise, *self.inner(lam_0), self.product, self.recompute)
         return loss, d_theta, self.encoder.gradient(phi, record, lam_bar)
 
 

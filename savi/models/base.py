@@ -76,6 +76,13 @@ class Likelihood:
         """(d log_prob / d out (..., O), written over `out`; what `tangent` needs of this evaluation)."""
         raise NotImplementedError
 
+    def log_prob_and_error(self, out, x, eta=None):
+        """(log_prob (...,), the error, written over `out`, what `tangent` needs): here one after the other.
+
+        A subclass whose two formulas share a part, as an exponential, computes it once.
+        """
+        return self.log_prob(out, x, eta), *self.error(out, x, eta)
+
     def tangent(self, error, kept, x, eta, out_dot):
         """R{error}: how the error moves when out moves along out_dot (..., O); written over `out_dot`."""
         raise NotImplementedError
@@ -174,6 +181,10 @@ class Given:
     def log_px(self, record):
         """log p(x | z) (S, B), to be asked before `backward`."""
         raise NotImplementedError
+
+    def log_px_and_error(self, record):
+        """`log_px` for those who ask for `backward` next: what both need may be computed once."""
+        return self.log_px(record)
 
     def backward(self, record):
         """d log p(x | z) / dz = J^T e_x, (S, B, D); completes the record.  [E11]"""

@@ -111,8 +111,17 @@ class GivenX(Given):
         self.net.forward(self.layers, record)
         return record
 
+    def _whole(self, log_p):
+        """log p of whole examples (S, B) from what the likelihood gives."""
+        return log_p
+
     def log_px(self, record):
-        return self.likelihood.log_prob(self._by_example(record.output), self.x, self.eta)
+        return self._whole(self.likelihood.log_prob(self._by_example(record.output), self.x, self.eta))
+
+    def log_px_and_error(self, record):
+        log_p, _, record.kept = self.likelihood.log_prob_and_error(self._by_example(record.output), self.x, self.eta)
+        record.error = True
+        return self._whole(log_p)
 
     def backward(self, record):
         self._error(record)
@@ -231,7 +240,8 @@ class _GivenKnown(Given):
 
     def __init__(self, p, dtype):
         self.p, self.dtype = p, dtype
-        self.reserve, self.forward, self.samples, self.log_px = p.reserve, p.forward, p.samples, p.log_px
+        self.reserve, self.forward, self.samples = p.reserve, p.forward, p.samples
+        self.log_px, self.log_px_and_error = p.log_px, p.log_px_and_error
         self.backward, self.residual, self.tangent, self.imaginary = p.backward, p.residual, p.tangent, p.imaginary
 
     def param_sum(self, dtype=None):

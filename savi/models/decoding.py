@@ -10,7 +10,7 @@ from ..nets.tokens import END
 
 
 class Steps:
-    """p(x_t | x_<t, z) of sequences that grow; z (B, D). state: [h, c] (B, 2H) before the next word."""
+    """p(x_t | x_<t, z) of sequences that grow; z (B, D). state: [h, c] (B, 2H) before the next word, of each layer."""
 
     def __init__(self, decoder, theta, z):
         self.decoder, self.z = decoder, z
@@ -19,12 +19,10 @@ class Steps:
 
     def log_prob(self, tokens):
         """log p(next word) (B, V), nats, after tokens (B,) have been read; the first ones are the start token V."""
-        record = self.decoder.lstm.over(self.lstm, tokens[None]).forward(
-            self.z[None] if self.z.size else None, self.state[None]
-        )
-        h = record.h[0, 0]
-        self.state = np.concatenate([h, record.c[1]], axis=1)
-        out = self.decoder.net(self.output, h)
+        over = self.decoder.lstm.over(self.lstm, tokens[None])
+        record = over.forward(self.z[None] if self.z.size else None, self.state[None])
+        self.state = over.end(record)
+        out = self.decoder.net(self.output, record.h[0, 0])
         out = out - out.max(axis=1, keepdims=True)
         return out - np.log(np.exp(out).sum(axis=1, keepdims=True))
 

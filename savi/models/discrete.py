@@ -31,14 +31,23 @@ class Multinomial(Likelihood):
         log_sum = np.log(np.exp(shifted).sum(axis=-1))
         return (x * shifted).sum(axis=-1) - x.sum(axis=-1) * log_sum
 
+    def log_prob_and_error(self, out, x, eta=None):
+        """sum( x (a - c) ) - n log s and x - n e^(a - c) / s, with c = max a and s = sum e^(a - c)."""
+        n = x.sum(axis=-1)
+        out -= out.real.max(axis=-1, keepdims=True)
+        of_x = np.einsum("...m,...m->...", x, out)
+        s = np.exp(out, out=out).sum(axis=-1)
+        out *= (-n / s)[..., None]
+        out += x
+        return of_x - n * np.log(s), out, None
+
     def mean(self, out, eta=None):
         """softmax(a), the expected share of each entry, (..., M): n is not modelled."""
         e = np.exp(out - out.real.max(axis=-1, keepdims=True))
         return e / e.sum(axis=-1, keepdims=True)
 
     def error(self, out, x, eta=None):
-        out[...] = x - x.sum(axis=-1, keepdims=True) * self.mean(out)
-        return out, None
+        return self.log_prob_and_error(out, x)[1:]
 
     def tangent(self, error, kept, x, eta, out_dot):
         expected = x - error  # n softmax(a)
@@ -87,6 +96,13 @@ class Poisson(Likelihood):
 
     def sample(self, out, eta, rng):
         return rng.poisson(np.exp(out.astype(float))).astype(out.dtype)
+
+    def log_prob_and_error(self, out, x, eta=None):
+        of_x = np.einsum("...m,...m->...", x, out)
+        constant = log_factorial(x).sum(axis=-1).astype(out.dtype)
+        rates = np.exp(out, out=out)
+        log_p = of_x - rates.sum(axis=-1) - constant
+        return log_p, np.subtract(x, rates, out=out), None
 
     def error(self, out, x, eta=None):
         np.exp(out, out=out)
@@ -148,12 +164,17 @@ class Categorical(Likelihood):
         """softmax(a), (..., V)."""
         return Multinomial().mean(out)
 
-    def error(self, out, x, eta=None):
+    def log_prob_and_error(self, out, x, eta=None):
+        """(a - c)_x - log s and -e^(a - c) / s, plus 1 at the token, with c = max a and s = sum e^(a - c)."""
         out -= out.real.max(axis=-1, keepdims=True)
-        np.exp(out, out=out)
-        out *= np.where(x >= 0, -1 / out.sum(axis=-1), 0)[..., None]  # -softmax(a)
+        chosen = _chosen(out, x)
+        s = np.exp(out, out=out).sum(axis=-1)
+        out *= np.where(x >= 0, -1 / s, 0)[..., None]
         _add_chosen(out, x, x >= 0)
-        return out, None
+        return np.where(x >= 0, chosen - np.log(s), 0), out, None
+
+    def error(self, out, x, eta=None):
+        return self.log_prob_and_error(out, x)[1:]
 
     def tangent(self, error, kept, x, eta, out_dot):
         """-p (out_dot - p . out_dot) with p = softmax(a); error is -p, plus 1 at the token."""

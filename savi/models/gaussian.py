@@ -47,6 +47,11 @@ def _sum(a):
     return a[0] if len(a) == 1 else np.add.reduce(a)
 
 
+def sample_mean(a):
+    """The mean of a (S, ...) over samples; where there is only one, that is a view of it."""
+    return a[0] if len(a) == 1 else np.add.reduce(a) / len(a)
+
+
 def log_density(z, lam):
     """log N(z; mu, diag exp(log_var)), summed over the last axis; z (..., D), lam (..., 2D) broadcast.  Returns (...,)."""
     mu, log_var = split(lam)
@@ -106,7 +111,7 @@ class AnalyticKL(DiagonalGaussian):
         mu, log_var = split(lam)
         mu_p, log_var_p = split(prior)
         d = log_var - log_var_p
-        return 0.5 * (np.expm1(d) - d + (mu - mu_p) ** 2 * np.exp(-log_var_p)).sum(axis=-1)
+        return 0.5 * np.add.reduce(np.expm1(d) - d + (mu - mu_p) ** 2 * np.exp(-log_var_p), axis=-1)
 
     @staticmethod
     def gradient(lam, prior, noise=None):

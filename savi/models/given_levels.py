@@ -114,6 +114,9 @@ class GivenHierarchy(Given):
     def log_px(self, record):
         return self.p.log_px(record.parts[0])
 
+    def log_px_and_error(self, record):
+        return self.p.log_px_and_error(record.parts[0])
+
     def residual(self, record):
         return self.p.residual(record.parts[0])
 

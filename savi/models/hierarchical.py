@@ -118,7 +118,8 @@ class HierarchicalObjective(LatentGaussianObjective):
         e = self.forward(lam, noise)
         record = e.record
         if with_loss:
-            e.loss = self.beta * self._kls(lam, noise, record).sum(axis=0) - self.given_x.log_px(record).mean(axis=0)
+            log_px = self.given_x.log_px_and_error(record)
+            e.loss = self.beta * self._kls(lam, noise, record).sum(axis=0) - log_px.mean(axis=0)
         e.d_z = self._backward(record, e.sigma_e.shape)
         direct = [(term.e, term.ratio) for term in record.terms]
         kl = self._direct(self.kl.gradient(*self._at_top(lam, noise)), direct, len(noise), -0.5 * self.kl.has_density)

@@ -5,12 +5,14 @@
 
 With latent size 0 it is the language model itself. m_t is a dropout mask, drawn from the seed that x carries (nets/tokens.py),
 one without any in evaluation; a word that x hides is read as <unk>. Tied, W_out is the transpose of the embeddings of the V words.
+Of several LSTMs on top of each other (nets/lstm_stack.py) the first reads the words and z, z starts all, and h_t is the last one's.
 """
 
 import numpy as np
 
 from ..engine import given
 from ..engine.files import expect
+from ..nets.lstm_stack import lstm_of
 from ..nets.tokens import UNKNOWN, masks, read
 from . import decoding
 from .sequence_decoders import LSTMDecoder
@@ -22,11 +24,13 @@ class LanguageDecoder(LSTMDecoder):
 
     vocabulary V, embedding E, hidden H units; latent D. drop: the probability that a unit of h_t is dropped, for sequences with a
     seed. tied: whether the output's weights are the embeddings', which needs E = H. scale, z_scale: initial parameters are uniform
-    on (-scale, scale), z's weights on (-z_scale, z_scale). theta: the LSTM's parameters, [W; b] (D + 1, 2H), and [W_out; b_out],
-    or b_out alone where they are tied.
+    on (-scale, scale), z's weights on (-z_scale, z_scale). lstm_layers: L LSTMs on top of each other. theta: their parameters,
+    [W; b] (D + 1, L * 2H), and [W_out; b_out], or b_out alone where they are tied.
     """
 
-    def __init__(self, vocabulary, embedding, hidden, latent, drop=0.0, tied=False, scale=0.1, z_scale=0.5):
+    def __init__(
+        self, vocabulary, embedding, hidden, latent, drop=0.0, tied=False, scale=0.1, z_scale=0.5, lstm_layers=1
+    ):
         super().__init__(vocabulary, embedding, hidden, latent, z_at="input")
         self.drop, self.tied, self.place = given.number("drop", drop, "[0, 1)"), bool(tied), WithStart
         self.scale, self.z_scale = (
@@ -36,14 +40,17 @@ class LanguageDecoder(LSTMDecoder):
         expect(
             "embedding", f"{embedding} of {hidden} hidden units", not tied or embedding == hidden, "as many, to be tied"
         )
-        self.join_shape = self.latent_dim + 1, 2 * self.lstm.hidden
+        self.lstm = lstm_of(vocabulary, embedding, hidden, self.latent_dim, lstm_layers)
+        self.lstm_layers = int(lstm_layers)
+        self.join_shape = self.latent_dim + 1, self.lstm_layers * 2 * self.lstm.hidden
         self.offsets = self.lstm.size, self.lstm.size + self.join_shape[0] * self.join_shape[1]
         self.size = self.offsets[1] + (self.lstm.vocabulary if tied else self.net.size)
         self.work = 20 * (self.size - self.lstm.words)  # multiplications for a sequence of some twenty words
 
     def __repr__(self):
         sizes = f"{self.lstm.vocabulary}, {self.lstm.embedding}, {self.lstm.hidden}, {self.latent_dim}"
-        return f"LanguageDecoder({sizes}, {self.drop}, {self.tied}, {self.scale}, {self.z_scale})"
+        stack = f", lstm_layers={self.lstm_layers}" if self.lstm_layers > 1 else ""
+        return f"LanguageDecoder({sizes}, {self.drop}, {self.tied}, {self.scale}, {self.z_scale}{stack})"
 
     def init(self, rng, dtype=np.float64, x=None):
         """theta (P,), uniform on (-scale, scale); z's weights, in the LSTM and in its start, on (-z_scale, z_scale)."""

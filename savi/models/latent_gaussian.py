@@ -13,7 +13,16 @@ import numpy as np
 from ..engine import given
 from ..engine.files import InputError
 from .base import Model, Objective, Product, RecordTerm, VectorTerm
-from .gaussian import AnalyticKL, log_density, reparameterized_hvp, sample, sample_backward, sample_tangent, split
+from .gaussian import (
+    AnalyticKL,
+    log_density,
+    reparameterized_hvp,
+    sample,
+    sample_backward,
+    sample_mean,
+    sample_tangent,
+    split,
+)
 
 
 class LatentGaussianModel(Model):
@@ -148,7 +157,8 @@ class LatentGaussianObjective(Objective):
         sigma_e, _, record = self._forward(lam, noise)
         loss = None
         if with_loss:
-            loss = self.beta * self.kl.value(lam, self.prior, noise) - self.given_x.log_px(record).mean(axis=0)
+            log_px = self.given_x.log_px_and_error(record)
+            loss = self.beta * self.kl.value(lam, self.prior, noise) - sample_mean(log_px)
         d_z = self.given_x.backward(record)  # J^T e_x, (S, B, D)
         d_lam = self._difference(
             self.kl.gradient(lam, self.prior, noise), sample_backward(sigma_e, d_z), noise
@@ -192,7 +202,7 @@ class LatentGaussianObjective(Objective):
 
     def parts(self, lam, noise):
         *_, record = self._forward(lam, noise)
-        return -self.given_x.log_px(record).mean(axis=0), self.kl.value(lam, self.prior, noise)
+        return -sample_mean(self.given_x.log_px(record)), self.kl.value(lam, self.prior, noise)
 
     def log_px(self, z):
         return self.given_x.log_px(self.given_x.forward(z))

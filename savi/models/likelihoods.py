@@ -5,6 +5,8 @@ the same density in autograd (base.py). Nothing is clamped: logits of +-1e4 and 
 Complex values pass through.
 """
 
+import functools
+
 import numpy as np
 
 from ..engine import given
@@ -20,11 +22,38 @@ def sum_softplus(a):
 
     A logarithm costs as much as ten products: several factors 1 + exp(a) are multiplied first, as many as stay finite.
     """
-    most = np.log(np.finfo(a.dtype).max) // (a.real.max(initial=0) + 1)  # 1 + exp(a) < exp(max(a, 0) + 1)
-    if most < 1:
-        return softplus(a).sum(axis=-1)
-    factors, width = np.exp(a, out=empty(a.shape, a.dtype)), a.shape[-1]
-    factors += 1
+    most = _finite_factors(a)
+    return softplus(a).sum(axis=-1) if most < 1 else _log_product(_one_plus_exp(a, empty(a.shape, a.dtype)), most)
+
+
+def _finite_factors(a):
+    """How many factors 1 + exp(a_m) have a finite product, whichever they are: each is below exp(max(a, 0) + 1)."""
+    return _log_largest(a.dtype) // (a.real.max(initial=0) + 1)
+
+
+@functools.cache
+def _log_largest(dtype):
+    return np.log(np.finfo(dtype).max)
+
+
+def _one_plus_exp(a, out):
+    """F = 1 + e^a, written to `out`."""
+    np.exp(a, out=out)
+    out += 1
+    return out
+
+
+def _error_of_factors(factors, x, out):
+    """x - sigmoid(a) = x - 1 + 1 / F, written to `out`."""
+    np.divide(1, factors, out=out)
+    out -= 1
+    out += x
+    return out
+
+
+def _log_product(factors, most):
+    """sum_m log(factors_m), over them; up to `most` are multiplied first."""
+    width = factors.shape[-1]
     while most >= 2 and width % 2 == 0:
         most, width = most // 2, width // 2
         factors = np.multiply(factors[..., :width], factors[..., width:], out=factors[..., :width])
@@ -49,16 +78,22 @@ class Bernoulli(Likelihood):
     def log_prob(self, out, x, eta=None):
         return np.einsum("...m,...m->...", x, out) - sum_softplus(out)
 
+    def log_prob_and_error(self, out, x, eta=None):
+        """With F = 1 + e^a: sum( x a - log F ) and x - sigmoid(a) = x - 1 + 1 / F."""
+        most = _finite_factors(out)
+        if most < 1:
+            return super().log_prob_and_error(out, x, eta)
+        of_x, factors = np.einsum("...m,...m->...", x, out), _one_plus_exp(out, empty(out.shape, out.dtype))
+        _error_of_factors(factors, x, out)
+        return of_x - _log_product(factors, most), out, None
+
     def mean(self, out, eta=None):
         return sigmoid(out)
 
     def error(self, out, x, eta=None):
-        out *= 0.5
-        np.tanh(out, out=out)
-        out += 1
-        out *= -0.5  # -sigmoid(a), as sigmoid(a) = (1 + tanh(a / 2)) / 2
-        out += x
-        return out, None
+        if _finite_factors(out) < 1:
+            return np.subtract(x, sigmoid(out), out=out), None
+        return _error_of_factors(_one_plus_exp(out, out), x, out), None
 
     def tangent(self, error, kept, x, eta, out_dot):
         p = np.subtract(x, error, out=empty(error.shape, error.dtype))  # sigmoid(a)

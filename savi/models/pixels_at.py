@@ -61,8 +61,8 @@ class _Pixels(GivenX):
     def samples(self, record):
         return len(record.output) // (self.batch * self.pixels)
 
-    def log_px(self, record):
-        return self.likelihood.log_prob(self._by_example(record.output), self.x).sum(axis=-1)
+    def _whole(self, log_p):
+        return log_p.sum(axis=-1)
 
     def repeated(self, weight):
         """A weight of each example and sample (S * B,) as one of each row; a number as it is."""

@@ -10,6 +10,7 @@ Tangents at the input, R{.} written as a dot, d_h_0 and d_extra what comes back 
 
 import numpy as np
 
+from ..engine.memory import joined
 from ..engine.records import ParamSum
 from .decoders import GivenX
 
@@ -56,8 +57,8 @@ class _Tokens(GivenX):
         """(T, S, B, V), before `backward`."""
         return self._by_example(record.output)
 
-    def log_px(self, record):
-        return self.likelihood.log_prob(self._by_example(record.output), self.x).sum(axis=0)
+    def _whole(self, log_p):
+        return log_p.sum(axis=0)
 
     def samples(self, record):
         return len(record.output) // (self.length * self.batch)
@@ -150,7 +151,7 @@ class _OutputSum:
         delta = self.delta.reshape(len(p.h), -1)  # (T * B, first layer)
         p.lstm.backward(p.states, (delta @ p.join.T).reshape(p.states.h.shape))
         lstm = p.lstm.param_sum(net.dtype).add(p.states).value()
-        return np.concatenate([lstm, (p.h.T @ delta).ravel(), net])
+        return joined([lstm, (p.h.T @ delta).ravel(), net])
 
 
 class AtInput(_Tokens):
@@ -186,7 +187,7 @@ class AtInput(_Tokens):
 
     def reserve(self, held):
         super().reserve(held)
-        self.lstm.records.reserve(held)
+        self.lstm.reserve(held)
 
     def forward(self, z):
         h_0 = z @ self.join[:-1] + self.join[-1]
@@ -249,7 +250,7 @@ class _InputSum:
         self.join[-1] += last * d_h_0.sum(axis=0)
 
     def value(self):
-        return np.concatenate([self.lstm_sum.value(), self.join.ravel(), self.net_sum.value()])
+        return joined([self.lstm_sum.value(), self.join.ravel(), self.net_sum.value()])
 
 
 PLACES = {"output": AtOutput, "input": AtInput}  # by the name of z_at

@@ -5,6 +5,8 @@ A net's parameters are one flat vector (size,), layer by layer [W; b] (in + 1, o
 of one record, or of many, is a sum afterwards. An encoder is what gives lam_0 = enc(x; phi): a net, or several.
 """
 
+import functools
+
 import numpy as np
 
 from ..engine.blas import Transposed
@@ -23,7 +25,7 @@ class Net:
     shapes, inputs, outputs, has_tangent = (), 0, 0, False
     random = False  # as an encoder
 
-    @property
+    @functools.cached_property
     def size(self):
         """How many parameters there are."""
         return sum(n * m for n, m in self.shapes)

@@ -26,20 +26,22 @@ import numpy as np
 
 from ..engine import given
 from ..engine.blas import matmul
-from ..engine.memory import empty
+from ..engine.memory import empty, joined
 from ..engine.records import ParamSum, Records
-from .activations import sigmoid
-from .lstm_cell import bends, forget_gate, slopes, split_gates, times
+from .lstm_cell import bends, forget_gate, halved_gates, slopes, split_gates, times
 from .mlp import MLP
+from .tokens import sums_by_token
 
 
 class LSTM:
     """vocabulary: V tokens and the start token. embedding: E. hidden: H units. extra: X further inputs at each step."""
 
+    narrowest = 1  # E
+
     def __init__(self, vocabulary, embedding, hidden, extra=0):
         self.vocabulary, self.embedding = (
             given.whole("vocabulary", vocabulary, 1),
-            given.whole("embedding", embedding, 1),
+            given.whole("embedding", embedding, self.narrowest),
         )
         self.hidden, self.extra = given.whole("hidden", hidden, 1), given.whole("extra", extra)
         self.cell = MLP([self.embedding + self.extra + self.hidden, 4 * self.hidden], "identity")
@@ -60,18 +62,20 @@ class LSTM:
 
     def split(self, params):
         """(embeddings (V + 1, E), W (E + X + H + 1, 4H)), views."""
-        return params[: self.words].reshape(-1, self.embedding), params[self.words :].reshape(self.cell.shapes[0])
+        embeddings = params[: self.words].reshape(self.vocabulary + 1, self.embedding)
+        return embeddings, params[self.words :].reshape(self.cell.shapes[0])
 
     def over(self, params, tokens):
         """The LSTM at fixed parameters on fixed tokens (T, B): an OverTokens."""
         return OverTokens(self, params, tokens)
 
     def reference(self, params, tokens, extra=None, start=None):
-        """The states h_1, h_2, ... (a list of (..., B, H)) over tokens (T, B) in autograd.numpy; extra and start as `forward`."""
+        """The states h_1, h_2, ... (a list of (..., B, H)) over tokens (T, B) in autograd.numpy; start as `forward`, extra
+        (S, B, X), or a list of them, one for each step."""
         import autograd.numpy as anp
 
         E, H = self.embedding, self.hidden
-        embeddings = anp.reshape(params[: self.words], (-1, E))
+        embeddings = anp.reshape(params[: self.words], (self.vocabulary + 1, E))
         W = anp.reshape(params[self.words :], (-1, 4 * H))
         h, c, states = None, 0.0, []
         if start is not None:
@@ -79,7 +83,7 @@ class LSTM:
         for t in range(len(tokens)):
             a = anp.dot(embeddings[tokens[t]], W[:E]) + W[-1]
             if extra is not None:
-                a = a + anp.dot(extra, W[E : E + self.extra])
+                a = a + anp.dot(extra[t] if isinstance(extra, list) else extra, W[E : E + self.extra])
             if h is not None:
                 a = a + anp.dot(h, W[E + self.extra : -1])
             i, f, o = (0.5 * (1 + anp.tanh(0.5 * a[..., k * H : (k + 1) * H])) for k in range(3))
@@ -92,7 +96,8 @@ class LSTM:
 class OverTokens:
     """h_1 .. h_T as a function of the extra inputs and of the start: what depends on the tokens alone is done once, here.
 
-    The start is h_0 (S, B, H), or [h_0, c_0] (S, B, 2H); what is left out is zero.
+    Extra inputs are (S, B, X), the same at every step, or (T, S, B, X). The start is h_0 (S, B, H), or [h_0, c_0] (S, B, 2H); what
+    is left out is zero.
     """
 
     def __init__(self, lstm, params, tokens):
@@ -102,13 +107,18 @@ class OverTokens:
         (T, B), E, X = tokens.shape, lstm.embedding, lstm.extra
         embeddings, W = lstm.split(params)
         self.W_words, self.W_extra, self.W_h = W[:E], W[E : E + X], W[E + X : -1]
+        self.half = halved_gates(W)  # W of a / 2 for i, f and o, as sigmoid(a) = (1 + tanh(a / 2)) / 2
         self.words = embeddings[self.tokens].reshape(T, 1, B, E)
-        self.a_words = (self.words.reshape(T * B, E) @ self.W_words + W[-1]).reshape(T, 1, B, -1)
+        self.a_words = (self.words.reshape(T * B, E) @ self.half[:E] + self.half[-1]).reshape(T, 1, B, -1)
+
+    def reserve(self, held):
+        """Room for so many records that are held at a time."""
+        self.records.reserve(held)
 
     def forward(self, extra=None, start=None):
-        """A record whose h is (T, S, B, H); extra (S, B, X) and start, zero when None."""
+        """A record whose h is (T, S, B, H); extra (S, B, X) or (T, S, B, X) and start, zero when None."""
         given = [a for a in (extra, start) if a is not None]
-        S, dtype = len(given[0]) if given else 1, np.result_type(self.dtype, *given)
+        S, dtype = given[0].shape[-3] if given else 1, np.result_type(self.dtype, *given)
         (T, B), E, X, H = self.tokens.shape, self.lstm.embedding, self.lstm.extra, self.lstm.hidden
         record = self.records.next(T * S * B, dtype)
         u = record.units[0].reshape(T, S, B, -1)
@@ -116,16 +126,17 @@ class OverTokens:
         a[...] = self.a_words
         u[..., :E] = self.words
         if X:
-            a += extra @ self.W_extra
+            a += extra @ self.half[E : E + X]
             u[..., E : E + X] = extra
         record.h, record.c, record.tanh_c = (np.zeros((n, S * B, H), dtype) for n in (T + 1, T + 1, T))
-        record.with_c = _begin(start, record.h, record.c)
+        record.with_c, record.by_step = _begin(start, record.h, record.c), np.ndim(extra) == 4
         h, c, room = record.h, record.c, np.empty((S * B, 4 * H), dtype)
         for t, a_t in enumerate(a.reshape(T, S * B, 4 * H)):
             if t or start is not None:
-                a_t += matmul(h[t], self.W_h, out=room)
-            a_t[:, : 3 * H] = sigmoid(a_t[:, : 3 * H])
-            np.tanh(a_t[:, 3 * H :], out=a_t[:, 3 * H :])
+                a_t += matmul(h[t], self.half[E + X : -1], out=room)
+            gates = np.tanh(a_t, out=a_t)[:, : 3 * H]
+            gates += 1
+            gates *= 0.5
             i, f, o, g = split_gates(a_t)
             np.multiply(f, c[t], out=c[t + 1])
             c[t + 1] += i * g
@@ -136,26 +147,22 @@ class OverTokens:
         return record
 
     def backward(self, record, d_h):
-        """(d extra (S, B, X), d start, of h_0 alone where c_0 was left out) from d h (T, S, B, H); completes the record's
+        """(d extra, as it was, d start, of h_0 alone where c_0 was left out) from d h (T, S, B, H); completes the record's
         deltas, and keeps d_h and d_c of each step (T, S * B, H) for the tangent."""
         T, S, B, H = record.h.shape
-        deltas, gates = record.deltas[0].reshape(T, S * B, -1), record.gates.reshape(T, S * B, -1)
+        deltas = record.deltas[0].reshape(T, S * B, -1)
+        (p, q), forget = slopes(record, out=deltas), forget_gate(record)
         d_h, W_back = d_h.reshape(T, S * B, H), self.W_h.T
         d_c, back = np.zeros((S * B, H), d_h.dtype), np.zeros((S * B, H), d_h.dtype)
         record.d_h, record.d_c = (empty((T, S * B, H), d_h.dtype) for _ in range(2))
         for t in range(T - 1, -1, -1):
-            (i, f, o, g), (d_i, d_f, d_o, d_g) = split_gates(gates[t]), split_gates(deltas[t])
             d = np.add(d_h[t], back, out=record.d_h[t])  # from this step's output, and from the next step
-            d_c += d * o * (1 - record.tanh_c[t] ** 2)
+            d_c += d * q[t]
             record.d_c[t] = d_c
-            d_i[...] = d_c * g * i * (1 - i)
-            d_f[...] = d_c * record.c[t] * f * (1 - f)
-            d_o[...] = d * record.tanh_c[t] * o * (1 - o)
-            d_g[...] = d_c * i * (1 - g**2)
-            d_c *= f
+            times(p[t], d, d_c, out=deltas[t])
+            d_c *= forget[t]
             back = matmul(deltas[t], W_back, out=back)
-        d_extra = deltas.sum(axis=0) @ self.W_extra.T
-        return d_extra.reshape(S, B, -1), _ended(record, back, d_c)
+        return self._to_extra(record, deltas), _ended(record, back, d_c)
 
     def tangent(self, record, extra_dot=None, start_dot=None):
         """A record for R{.} whose h is h_dot (T, S, B, H); extra_dot and start_dot as `forward` was given the two."""
@@ -164,16 +171,16 @@ class OverTokens:
         dtype = dot.output.dtype
         u_dot = dot.units[0].reshape(T, S, B, -1)
         dot.a = a_dot = empty((T, S * B, 4 * H), dtype)
-        u_dot[..., :E], extra = 0, 0.0
+        u_dot[..., :E], extra = 0, np.zeros(1, dtype)
         if X:
-            extra = (extra_dot @ self.W_extra).reshape(S * B, 4 * H)
+            extra = (extra_dot @ self.W_extra).reshape(-1, S * B, 4 * H)
             u_dot[..., E : E + X] = extra_dot
         h_dot, c_dot = (np.zeros((T + 1, S * B, H), dtype) for _ in range(2))
         _begin(start_dot, h_dot, c_dot)
         dot.p, dot.q = slopes(record)
         for t, (f, p, q) in enumerate(zip(forget_gate(record), dot.p, dot.q)):
             matmul(h_dot[t], self.W_h, out=a_dot[t])
-            a_dot[t] += extra
+            a_dot[t] += extra[t if record.by_step else 0]
             by_i, by_f, by_o, by_g = split_gates(p * a_dot[t])
             c_dot[t + 1] = f * c_dot[t] + by_i + by_f + by_g
             h_dot[t + 1] = by_o + q * c_dot[t + 1]
@@ -182,7 +189,7 @@ class OverTokens:
         return dot
 
     def tangent_backward(self, record, dot, d_h_dot):
-        """R{backward}: (R{d extra} (S, B, X), R{d start}) from R{d h} (T, S, B, H); completes dot's deltas."""
+        """R{backward}: (R{d extra}, R{d start}) from R{d h} (T, S, B, H); completes dot's deltas."""
         T, S, B, H = record.h.shape
         deltas_dot, W_back = dot.deltas[0].reshape(T, S * B, -1), self.W_h.T
         p_dot, q_dot, f_dot = bends(record, dot)
@@ -197,8 +204,16 @@ class OverTokens:
             d_c_dot *= forget[t]
             d_c_dot += f_dot[t]
             back = matmul(deltas_dot[t], W_back, out=back)
-        d_extra_dot = deltas_dot.sum(axis=0) @ self.W_extra.T
-        return d_extra_dot.reshape(S, B, -1), _ended(record, back, d_c_dot)
+        return self._to_extra(record, deltas_dot), _ended(record, back, d_c_dot)
+
+    def end(self, record):
+        """[h_T, c_T] (S * B, 2H), with which a pass over what follows starts."""
+        return np.concatenate([record.h[-1].reshape(record.c[-1].shape), record.c[-1]], axis=1)
+
+    def _to_extra(self, record, deltas):
+        """W_extra deltas (T, S * B, 4H), of each step or summed over them, as the extra inputs are."""
+        d_extra = (deltas if record.by_step else deltas.sum(axis=0)) @ self.W_extra.T
+        return d_extra.reshape(*record.h.shape[0 if record.by_step else 1 : 3], -1)
 
     def param_sum(self, dtype=None):
         """A sum of parameter gradients (size,): add, add_tangent and value, as engine.records.ParamSum."""
@@ -241,18 +256,21 @@ class _LSTMSum:
         return self._add_places(dot.deltas[0].reshape(T, S, B, -1), weight)
 
     def _add_places(self, deltas, weight):
-        weighted = deltas * (weight if np.isscalar(weight) else weight.reshape(*deltas.shape[1:3], 1))
-        self.by_place = self.by_place + weighted.sum(axis=1)
+        if not np.isscalar(weight):
+            deltas = deltas * weight.reshape(*deltas.shape[1:3], 1)
+        elif weight != 1:
+            deltas = deltas * weight
+        self.by_place = self.by_place + np.add.reduce(deltas, axis=1)
         return self
 
     def value(self):
         """Deltas were added per place; now the places of a token are, so that W_words multiplies each token once."""
         lstm, W_words = self.over.lstm, self.over.W_words
         cell = self.cell_sum.value()
-        words = np.zeros((lstm.vocabulary + 1, lstm.embedding), cell.dtype)
+        words = empty((lstm.vocabulary + 1, lstm.embedding), cell.dtype)
+        words[...] = 0
         if np.ndim(self.by_place):
             tokens = self.over.tokens.ravel()
-            order = np.argsort(tokens, kind="stable")
-            seen, first = np.unique(tokens[order], return_index=True)  # equal tokens lie together: a sum for each
-            words[seen] = np.add.reduceat(self.by_place.reshape(len(tokens), -1)[order], first) @ W_words.T
-        return np.concatenate([words.ravel(), cell])
+            seen, sums = sums_by_token(tokens, self.by_place.reshape(len(tokens), -1))
+            words[seen] = sums @ W_words.T
+        return joined([words.ravel(), cell])

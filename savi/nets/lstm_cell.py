@@ -24,16 +24,27 @@ def forget_gate(record):
     return split_gates(_by_step(record)[0])[1]
 
 
-def slopes(record):
-    """p (T, S * B, 4H) and q (T, S * B, H) of all steps."""
+def halved_gates(W):
+    """W (n, 4H) with the columns of i, f and o halved."""
+    half = W.copy()
+    half[:, : 3 * W.shape[1] // 4] *= 0.5
+    return half
+
+
+def slopes(record, out=None):
+    """p (T, S * B, 4H), written to `out` where it is given, and q (T, S * B, H) of all steps."""
     gates, c, tanh_c = _by_step(record)
-    (i, f, o, g), p = split_gates(gates), empty(gates.shape, gates.dtype)
-    p_i, p_f, p_o, p_g = split_gates(p)
-    p_i[...] = g * i * (1 - i)
-    p_f[...] = c * f * (1 - f)
-    p_o[...] = tanh_c * o * (1 - o)
-    p_g[...] = i * (1 - g**2)
-    return p, o * (1 - tanh_c**2)
+    (i, _, o, g), p = split_gates(gates), empty(gates.shape, gates.dtype) if out is None else out
+    (p_i, p_f, p_o, p_g), sigmoids = split_gates(p), slice(3 * i.shape[-1])
+    np.subtract(1, gates[..., sigmoids], out=p[..., sigmoids])
+    p[..., sigmoids] *= gates[..., sigmoids]
+    p_i *= g
+    p_f *= c
+    p_o *= tanh_c
+    np.multiply(g, g, out=p_g)
+    np.subtract(1, p_g, out=p_g)
+    p_g *= i
+    return p, o * (1 - tanh_c * tanh_c)
 
 
 def bends(record, dot):

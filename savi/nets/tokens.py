@@ -53,6 +53,20 @@ def check_tokens(x, vocabulary, times=1):
         raise InputError("x has padding (negative tokens) before a token; expected it only behind a sequence's end")
 
 
+def sums_by_token(tokens, rows):
+    """(the tokens (n,) that occur in tokens (N,), each once; the sum of the rows of each, (n, .)) of rows (N, .).
+
+    Equal tokens are brought to lie together. Most occur once, so that what remains is a sum for each of a few.
+    """
+    order = np.argsort(tokens, kind="stable")
+    seen, first, count = np.unique(tokens[order], return_index=True, return_counts=True)
+    rows = rows[order]
+    sums = rows[first]
+    for i in np.flatnonzero(count > 1):
+        np.add.reduce(rows[first[i] : first[i] + count[i]], out=sums[i])
+    return seen, sums
+
+
 def trimmed(x, rng=None):
     """x (B, T) without the columns at its end that are padding in every row: the `prepare` of sequences."""
     return x[:, : max(int((x >= 0).any(axis=0).sum()), 1)]

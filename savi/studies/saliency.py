@@ -11,7 +11,6 @@ import numpy as np
 
 from ..inference.hvp import exact
 from ..inference.svi import ascend, clipped_vjp
-from ..nets.encoders import LSTMEncoder
 
 FUNCTION = frozenset(  # words of grammar, and marks; all others are content
     "a an the this that these those it its they them their he his she her we our you your i my one of to in on at by for from "
@@ -52,7 +51,7 @@ def of_inputs(encoder, phi, x, lam_bar):
     embeddings, rest = phi[: lstm.words].reshape(-1, lstm.embedding), phi[lstm.words :]
     for row, bar in zip(x, lam_bar):
         words = row[row >= 0].astype(int)
-        places = LSTMEncoder(len(words), lstm.embedding, lstm.hidden, encoder.outputs, encoder.state)
+        places = encoder.with_vocabulary(len(words))
         own = np.concatenate([embeddings[[*words, -1]].ravel(), rest])  # the last one is that of the start token
         record = places.evaluate(own, np.arange(len(words))[None])
         d_own = places.gradient(own, record, bar[None])

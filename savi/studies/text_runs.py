@@ -106,10 +106,14 @@ def _initial(scale, data, method, seed, folder):
     """((None, phi), processor seconds): an encoder that begins as a language model, trained for a share of the seconds."""
     lm, lm_scale = model_of(scale, data.vocabulary, 0), scale._replace(seconds=INIT_SHARE * scale.seconds)
     (reading, (theta, _)) = _train(lm_scale, lm, SVI(0), data, seed, None, 0.0, folder)["seconds"]
-    phi = method.init(np.random.default_rng([seed, 7]), np.float32)
-    size = method.encoder.lstm.size
+    return (None, beginning(method, theta, seed)), reading["cpu"]
+
+
+def beginning(method, theta, seed):
+    """phi (Q,) whose LSTM is that of a language model's theta."""
+    phi, size = method.init(np.random.default_rng([seed, 7]), np.float32), method.encoder.lstm.size
     phi[:size] = theta[:size]
-    return (None, phi), reading["cpu"]
+    return phi
 
 
 def _train(scale, model, method, data, seed, start, spent, folder):

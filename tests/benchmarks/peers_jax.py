@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 NAME = "JAX"
+UNROLLED = 5  # steps of an LSTM that are compiled as one; whole sequences of 80 take minutes to compile
 CHUNK_ROWS = 2000  # decoder rows of one chunk of importance samples; 500 to 4000 differ by less than a tenth
 
 
@@ -90,10 +91,18 @@ def join(layers):
     return jnp.concatenate([part.ravel() for part in jax.tree.leaves(layers)])
 
 
-def compiled(function, **options):
+class compiled:
     """The jitted function, waiting for its result."""
-    fast = jax.jit(function, **options)
-    return lambda *arguments, **named: jax.block_until_ready(fast(*arguments, **named))
+
+    def __init__(self, function, **options):
+        self.fast = jax.jit(function, **options)
+
+    def __call__(self, *arguments, **named):
+        return jax.block_until_ready(self.fast(*arguments, **named))
+
+    def planned(self, *arguments):
+        """Bytes that the program says it needs beside its arguments and results."""
+        return self.fast.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
 
 
 class Peer:
@@ -266,15 +275,17 @@ class SequencePeer:
     def _states(self, embeddings, W, tokens):
         E, H = embeddings.shape[1], W.shape[1] // 4
         a_words = embeddings[tokens] @ W[:E] + W[-1]
-        h = c = jnp.zeros((tokens.shape[1], H), W.dtype)
-        states = []
-        for a in a_words:
+
+        def step(state, a):
+            h, c = state
             a = a + h @ W[E:-1]
             i, f, o = jnp.split(sigmoid(a[:, : 3 * H]), 3, axis=1)
             c = f * c + i * jnp.tanh(a[:, 3 * H :])
             h = o * jnp.tanh(c)
-            states.append(h)
-        return jnp.stack(states)
+            return (h, c), h
+
+        zero = jnp.zeros((tokens.shape[1], H), W.dtype)
+        return lax.scan(step, (zero, zero), a_words, unroll=min(UNROLLED, len(tokens)))[1]
 
     def _loss(self, head, from_h, lam, tokens, noise):
         first, last = head

@@ -96,8 +96,8 @@ class Peer:
         K, decoder, T = self.K, self.model.decoder.net, ITERATIONS
         if operation == "importance":
             passes = -(-batch * samples // CHUNK_ROWS)
-            part = _Products(decoder, CHUNK_ROWS, -(-passes // threads.count()), 0, 0, self.dtype)
-            parts, whole = [part] * threads.count(), _Products(decoder, CHUNK_ROWS, passes, 0, 0, self.dtype)
+            part = Products(decoder, CHUNK_ROWS, -(-passes // threads.count()), 0, 0, self.dtype)
+            parts, whole = [part] * threads.count(), Products(decoder, CHUNK_ROWS, passes, 0, 0, self.dtype)
         else:
             forward, backward, stacked = {
                 "loss_gradient": (1, 1, 1),
@@ -113,10 +113,10 @@ class Peer:
             }
 
             def products(rows):
-                nets = [_Products(decoder, rows, forward, backward, stacked, self.dtype)]
+                nets = [Products(decoder, rows, forward, backward, stacked, self.dtype)]
                 if operation in inference:
                     net, passes = inference[operation]
-                    nets.append(_Products(net, rows, passes, passes, passes, self.dtype, inputs=False))
+                    nets.append(Products(net, rows, passes, passes, passes, self.dtype, inputs=False))
                 return lambda: [net() for net in nets]
 
             parts = [products(rows.stop - rows.start) for rows in threads.slices(batch, self.model.work)]
@@ -148,7 +148,7 @@ class SequencePeer:
         return self.method.gradient(self.model, theta, phi, x, noise=noise)
 
 
-class _Products:
+class Products:
     """The products of one net for `rows` rows: so many passes forward and backward, and the parameter gradient of so many
     passes' rows stacked. inputs: whether a backward pass goes down to the input."""
 

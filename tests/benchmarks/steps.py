@@ -94,6 +94,7 @@ class Side:
 
     def __init__(self, name, threads):
         sys.path[:0] = [HERE, ROOT]
+        self.name = name
         self.peers = importlib.import_module(f"peers_{name}")
         self.peers.set_threads(threads)
         self.imported = peak_memory()
@@ -105,17 +106,22 @@ class Side:
 
     def call(self, operation):
         a, run = self.on_device, getattr(self.peer, operation, None)
-        if operation == "loss_gradient":
-            return run(a["theta"], a["lam"], a["x"], a["noise"][0])
-        if operation == "svi_run":
-            return run(a["theta"], a["lam"], a["x"], a["noise"])
         if operation == "importance":
             return run(a["theta"], a["lam"][:EXAMPLES], a["x"][:EXAMPLES], samples=SAMPLES)
         if operation == "importance of given noise":
             return self.peer.importance(a["theta"], a["lam"][:10], a["x"][:10], samples=200, noise=a["samples"])
+        return run(*self.operands(operation))
+
+    def operands(self, operation):
+        """The arrays that an operation takes."""
+        a = self.on_device
+        if operation == "loss_gradient":
+            return a["theta"], a["lam"], a["x"], a["noise"][0]
+        if operation == "svi_run":
+            return a["theta"], a["lam"], a["x"], a["noise"]
         if operation == "iterative_step":
-            return run(a["theta"], a["trunk"], a["x"], a["noise"][: ITERATIONS + 1])
-        return run(a["theta"], a["phi"], a["x"], a["noise"])
+            return a["theta"], a["trunk"], a["x"], a["noise"][: ITERATIONS + 1]
+        return a["theta"], a["phi"], a["x"], a["noise"]
 
     def check(self, operation):
         """The results, as a tuple of arrays."""
@@ -212,11 +218,14 @@ def measure(settings, operations, names, repeats, threads, say):
     return rows
 
 
-def measure_operation(sides, variants, dtype, repeats, floor=None):
-    """Rows {side, variant, ms, spread, error} of one operation; floor: its name, if its products are timed as well."""
+def measure_operation(sides, variants, dtype, repeats, floor=None, slow=("autograd", 1.0)):
+    """Rows {side, variant, ms, spread, error} of one operation; floor: its name, if its products are timed as well.
+
+    slow: a turn of a side or variant with that in its name has 5 rounds where it takes more than so many seconds.
+    """
     import numpy as np
 
-    errors = _errors({key: sides[key[0]].check(key[1]) for key in variants}, dtype)
+    errors = agreement(sides, variants, dtype)
     turns = {key: lambda key=key: sides[key[0]].time(key[1]) for key in variants}
     if floor:
         sides["savi"].prepare_floor(floor)
@@ -228,7 +237,7 @@ def measure_operation(sides, variants, dtype, repeats, floor=None):
     for i in range(repeats):
         order = list(turns)
         for key in order[i % len(order) :] + order[: i % len(order)]:
-            if i < 5 or "autograd" not in "".join(key) or times[key][-1] < 1:
+            if i < 5 or slow[0] not in "".join(key) or times[key][-1] < slow[1]:
                 times[key].append(turns[key]())
     return [
         {
@@ -239,10 +248,11 @@ def measure_operation(sides, variants, dtype, repeats, floor=None):
     ]  # fmt: skip
 
 
-def _errors(results, dtype):
-    """The relative distance of each result from savi's; SystemExit where it is too large to compare times."""
+def agreement(sides, variants, dtype):
+    """{(side, variant): relative distance of its results from savi's}; SystemExit where it is too large to compare times."""
     import numpy as np
 
+    results = {key: sides[key[0]].check(key[1]) for key in variants}
     judge = results[next(key for key in results if key[0] == "savi")]
     errors = {}
     for key, arrays in results.items():

@@ -85,7 +85,7 @@ def test_a_child_has_back_what_other_threads_hold_and_keeps_what_its_own_thread_
     thread.start()
     inside.wait()
     try:
-        assert in_child(lambda: value == [5] and held.depth == 0)
+        assert in_child(lambda: value == [5] and held.inside == 0)
         with held:
             assert in_child(lambda: value == [1] and (held.__exit__(), value)[1] == [5])
         assert value == [1]  # nothing of it reaches the parent
@@ -108,7 +108,7 @@ def test_a_fork_waits_for_a_setting_that_is_being_changed():
     thread = threading.Thread(target=lambda: (held.__enter__(), held.__exit__()))
     thread.start()
     changing.wait()
-    assert in_child(lambda: value == [5] and held.depth == 0)
+    assert in_child(lambda: value == [5] and held.inside == 0)
     thread.join()
 
 

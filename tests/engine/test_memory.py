@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from savi import MLP, SAVAE, SVI, VAESVI, Bernoulli, LatentGaussianModel, MLPDecoder
+from savi import MLP, SAVAE, SVI, VAESVI, Bernoulli, LanguageDecoder, LatentGaussianModel, LSTMEncoder, MLPDecoder
 from savi.engine import memory, threads
 from savi.experiments.evaluation import importance_weighted, neg_elbo
 
@@ -32,6 +32,52 @@ def peak(run):
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+LARGE = (memory.SMALL // 8, 2)  # large in every dtype
+
+
+def address(a):
+    return a.__array_interface__["data"][0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_a_large_array_is_whole_lies_in_order_and_begins_at_an_even_address(dtype):
+    memory.clear()
+    arrays = [memory.empty(LARGE, dtype) for _ in range(3)]
+    for i, a in enumerate(arrays):
+        a[...] = i
+    for i, a in enumerate(arrays):  # none lies over another
+        assert (a.shape, a.dtype, a.flags.c_contiguous) == (LARGE, dtype, True)
+        assert address(a) % memory.ALIGNMENT == 0 and np.all(a == i)
+
+
+@pytest.mark.parametrize(
+    "of",
+    [lambda a: a, lambda a: a[3:5], lambda a: a.T, lambda a: a.view(np.uint8), lambda a: a.reshape(-1)[1:].real, memoryview],
+    ids=["itself", "a slice", "its transpose", "other numbers", "a view of a view", "a memoryview"],
+)  # fmt: skip
+def test_memory_is_handed_out_again_when_the_last_that_refers_to_it_is_gone(of):
+    memory.clear()
+    a = memory.empty(LARGE, np.float64)
+    first, held = address(a), of(a)
+    del a
+    other = memory.empty(LARGE, np.float64)
+    assert address(other) != first
+    del held
+    assert address(memory.empty(LARGE, np.float64)) == first
+
+
+def test_no_more_than_the_limit_is_kept_and_what_is_in_use_stays(monkeypatch):
+    memory.clear()
+    before = memory._total
+    monkeypatch.setattr(memory, "LIMIT", before + 3 * memory.SMALL)
+    for n in range(1, 9):
+        memory.empty((memory.SMALL + 64 * n,), np.uint8)
+    assert memory._total <= memory.LIMIT
+    held = memory.empty((memory.SMALL,), np.uint8)
+    memory.clear()
+    assert memory._total == before + held.nbytes
 
 
 def setting(D, H, M, dtype):
@@ -86,6 +132,29 @@ def test_the_thetas_that_a_step_of_sa_vae_holds_at_once_are_few():
     records = 3 * 21 * record_bytes(model, 2, float)  # the loop's, its tangents, and room to spare
     bound = 5 * theta.nbytes + 3 * phi.nbytes + records
     assert peak(lambda: method.gradient(model, theta, phi, x, np.random.default_rng(0))) < bound
+
+
+def of_text(rng):
+    """A language model's (model, encoder, x) of documents that are long beside z."""
+    model = LatentGaussianModel(LanguageDecoder(50, 12, 12, 2))
+    return model, LSTMEncoder(50, 12, 12, 4), rng.integers(0, 50, (4, 30)).astype(np.float32)
+
+
+def of_images(rng):
+    model, encoder, *_ = setting(16, 64, 300, np.float32)
+    return model, encoder, (rng.random((50, 300)) < 0.5).astype(np.float32)
+
+
+@pytest.mark.parametrize("hvp", ["exact", "central"])
+@pytest.mark.parametrize("of", [of_text, of_images])
+def test_recomputed_steps_keep_lam_and_their_noise_alone(of, hvp):
+    model, encoder, x = of(np.random.default_rng(1))
+    theta, phi = (thing.init(np.random.default_rng(0), np.float32) for thing in (model, encoder))
+    growth = growth_per_step(SAVAE, model, encoder, theta, phi, x, 5, 15, hvp=hvp, recompute=True)
+    kept = len(x) * 3 * model.latent_dim * theta.itemsize  # lam and the noise
+    assert growth < 1.3 * kept + 1000 and growth < 0.05 * growth_per_step(
+        SAVAE, model, encoder, theta, phi, x, 5, 8, hvp=hvp
+    )
 
 
 @pytest.mark.parametrize("method", [SVI, VAESVI], ids=["svi", "vae+svi"])

@@ -42,7 +42,16 @@ def test_a_texts_settings_stand_behind_a_question_mark():
     assert isinstance(model.decoder, LanguageDecoder) and model.decoder.lstm.hidden == 5 and model.latent_dim == 3
     for word in ("last", "mean"):
         assert task.encoder(settings, 6, word).state == word
+    assert task.encoder(settings, 6, "bidirectional").bidirectional
     assert task.measures == (PERPLEXITY,) and "masks=True" in repr(data.disturb)
+
+
+def test_hidden_has_a_width_for_each_layer_of_the_lstms_all_the_same():
+    task = find("docs?vocabulary=12&longest=30&min_count=1")
+    settings = settings_of(task, {"latent": 3, "hidden": (5, 5)})
+    assert task.model(settings).decoder.lstm_layers == 2 and task.encoder(settings, 6, "mean").layers == 2
+    with pytest.raises(InputError, match=r"hidden is \[5, 4\]; expected layers of as many units each"):
+        task.model(settings_of(task, {"latent": 3, "hidden": (5, 4)}))
 
 
 def test_a_file_of_ones_own_is_a_task(tmp_path):

@@ -1,5 +1,5 @@
 """Algorithm 1 against autograd through the whole unrolled loop and against differences of its loss; its special cases;
-VAE+SVI and VAE+SVI+KL; and mutations of each, which these checks must catch."""
+steps that are recomputed; VAE+SVI and VAE+SVI+KL; and mutations of each, which these checks must catch."""
 
 import functools
 import inspect
@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import savi
 from savi import MLP, SAVAE, SVI, VAE, VAESVI, LatentGaussianModel, MLPDecoder, hvp, reference
 from savi.inference import semi_amortized
 from savi.inference.svi import ascend
@@ -75,9 +76,9 @@ def assert_gradients(actual, expected, rtol, atol=1e-12):
         assert_close(a, b, rtol, atol, name)
 
 
-def check_sa_vae(p, step_size=0.1, momentum=0.5, clip=None, rtol=1e-8, hvp="exact"):
+def check_sa_vae(p, step_size=0.1, momentum=0.5, clip=None, rtol=1e-8, hvp="exact", recompute=False):
     """AssertionError unless SA-VAE's gradients are autograd's through the unrolled loop."""
-    method = SAVAE(p.encoder, len(p.noise) - 1, step_size, momentum, clip, hvp=hvp)
+    method = SAVAE(p.encoder, len(p.noise) - 1, step_size, momentum, clip, hvp=hvp, recompute=recompute)
     assert_gradients(gradient(method, p), judge(p, step_size, momentum, clip), rtol)
 
 
@@ -168,6 +169,72 @@ def test_exact_products_keep_the_gradient_in_float32_where_the_sources_differenc
         error[method] = max(np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(actual[1:], expected[1:]))
     assert error["exact"] < 1e-5
     assert error["forward"] > 100 * error["exact"]
+
+
+# --- steps that are recomputed --------------------------------------------------------------------------------------
+
+
+def words(rng):
+    """Token sequences of six words with padding, (3, 4)."""
+    x = rng.integers(0, 6, (3, 4))
+    x[0, 2:] = -1
+    return x
+
+
+OWN = savi.AutogradModel(
+    lambda lam, theta, x, e, beta: anp.sum((x - theta - lam * e[0]) ** 2 * anp.exp(lam), axis=1), 2, 2, 2
+)
+MODELS = {  # a model, an encoder, and the data of three examples
+    "images": (small().model, MLP([5, 4]), lambda rng: rng.integers(0, 2, (3, 5))),
+    "a hierarchy": (
+        savi.HierarchicalModel(MLPDecoder(MLP([2, 4, 5]), Bernoulli()), [savi.Level(MLP([3, 2]), "global")]),
+        MLP([5, 10]), lambda rng: rng.integers(0, 2, (3, 5)),
+    ),
+    "text": (LatentGaussianModel(savi.LanguageDecoder(6, 3, 3, 2, tied=True)), savi.LSTMEncoder(6, 3, 3, 4), words),
+    "z at the output": (LatentGaussianModel(savi.LSTMDecoder(6, 3, 3, 2, [4])), savi.LSTMEncoder(6, 3, 3, 4), words),
+    "a PixelCNN": (
+        LatentGaussianModel(savi.PixelCNNDecoder((3, 3), 2, 2, 2, 3, 3)), MLP([9, 4]), lambda rng: rng.integers(0, 2, (3, 9))
+    ),
+    "a loss of one's own": (OWN, MLP([2, 2]), lambda rng: rng.normal(size=(3, 2))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("K", [0, 1, 4])
+@pytest.mark.parametrize("name", MODELS)
+def test_recomputed_steps_have_the_gradient_of_those_that_are_kept(name, K):
+    (model, encoder, data), rng = MODELS[name], np.random.default_rng(K)
+    theta, phi = rng.uniform(-1, 1, model.size), rng.uniform(-1, 1, encoder.size)
+    x, noise = data(rng).astype(float), [model.draw_noise(rng, 2, 3, float) for _ in range(K + 1)]
+    kept, anew = (
+        SAVAE(encoder, K, 0.05, 0.5, 1.0, 2, "auto", recompute).gradient(model, theta, phi, x, noise=noise)
+        for recompute in (False, True)
+    )
+    assert np.array_equal(anew[0], kept[0]) and np.abs(kept[2]).max() > 0
+    assert_gradients(anew, kept, 1e-12)
+
+
+@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize("method", ["exact", "complex", "autograd"])
+def test_with_recomputed_steps_the_gradient_is_autograds_through_all_steps(method, clip):
+    check_sa_vae(small(samples=2), 0.05, clip=clip, hvp=method, recompute=True)
+
+
+def test_recomputed_steps_are_evaluated_where_they_were_and_their_records_let_go():
+    p, made = small(), []
+    f = p.model.objective(p.theta, p.x)
+    seen, real = semi_amortized.Recomputed(f), f.gradient
+    f.gradient = lambda lam, noise: made.append((lam, noise)) or real(lam, noise)
+    lam_0 = VAE(p.encoder).encode(p.model, p.phi, p.x)[0]
+    ascend(f, lam_0, p.noise[:-1], 0.1, 0.5, None, seen)
+    there, made[:] = list(made), []
+    again = [seen.pop() for _ in range(len(seen))]
+    assert len(there) == 5 and not seen and all(a is b for pair in zip(there, made[::-1]) for a, b in zip(*pair))
+    assert again[0].lam is there[-1][0]
+
+
+def test_passes_count_what_is_recomputed():
+    encoder = MLP([5, 4])
+    assert SAVAE(encoder, 3, samples=2, recompute=True).passes == SAVAE(encoder, 3, samples=2).passes + 3 * 2
 
 
 # --- special cases --------------------------------------------------------------------------------------------------
@@ -364,6 +431,7 @@ def test_the_vae_svi_check_catches_a_changed_line(name, monkeypatch):
         (SAVAE(MLP([5, 4])), SAVAE(MLP([5, 3, 4]))),
         (SAVAE(MLP([5, 4])), SAVAE(MLP([5, 4]), hvp="central")),
         (SAVAE(MLP([5, 4]), clip=5.0), SAVAE(MLP([5, 4]))),
+        (SAVAE(MLP([5, 4]), recompute=True), SAVAE(MLP([5, 4]))),
         (VAESVI(MLP([5, 4])), VAESVI(MLP([5, 4]), kl=True)),
         (VAESVI(MLP([5, 4])), SAVAE(MLP([5, 4]))),
     ],

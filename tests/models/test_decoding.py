@@ -15,9 +15,9 @@ from savi.testing import assert_close, seeds
 V, LENGTH = 4, 4
 
 
-def point(seed, D=2, B=2, tied=False, scale=2.0):
+def point(seed, D=2, B=2, tied=False, scale=2.0, L=1):
     rng = np.random.default_rng(seed)
-    decoder = LanguageDecoder(V, 3, 3, D, tied=tied)
+    decoder = LanguageDecoder(V, 3, 3, D, tied=tied, lstm_layers=L)
     return decoder, rng.uniform(-scale, scale, decoder.size), rng.standard_normal((B, D))
 
 
@@ -38,10 +38,10 @@ def log_p(decoder, theta, z, x):
     return decoder.reference(theta, np.tile(z, (1, len(x), 1)), x)[0]
 
 
-@given(seeds, st.integers(0, 2), st.booleans())
+@given(seeds, st.integers(0, 2), st.booleans(), st.integers(1, 2))
 @settings(max_examples=15, deadline=None)
-def test_a_wide_beam_finds_the_likeliest_of_all(seed, D, tied):
-    decoder, theta, z = point(seed, D, tied=tied)
+def test_a_wide_beam_finds_the_likeliest_of_all(seed, D, tied, L):
+    decoder, theta, z = point(seed, D, tied=tied, L=L)
     x, found = beam(decoder, theta, z, LENGTH, V**LENGTH)
     for row, score, z_b in zip(x, found, z):
         every = log_p(decoder, theta, z_b, EVERY)

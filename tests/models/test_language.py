@@ -24,9 +24,9 @@ KINDS = [(drop, tied) for drop in (0.0, 0.4) for tied in (False, True)]
 class Point:
     """A model of text and a point to evaluate it at; some words are hidden, and masks have seeds."""
 
-    def __init__(self, drop, tied, seed=0, D=2, S=2, B=3, T=4, dtype=float):
+    def __init__(self, drop, tied, seed=0, D=2, S=2, B=3, T=4, dtype=float, L=1):
         rng = np.random.default_rng(seed)
-        self.decoder = LanguageDecoder(V, E, H, D, drop, tied)
+        self.decoder = LanguageDecoder(V, E, H, D, drop, tied, lstm_layers=L)
         self.model = LatentGaussianModel(self.decoder)
         self.theta = rng.uniform(-1, 1, self.decoder.size).astype(dtype)
         self.lam = rng.uniform(-1, 1, (B, 2 * D)).astype(dtype)
@@ -47,8 +47,8 @@ def padded(x, lengths):
 
 
 points = st.builds(
-    lambda kind, seed, D, S, B, T: Point(*kind, seed, D, S, B, T),
-    st.sampled_from(KINDS), seeds, st.integers(0, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 5),
+    lambda kind, seed, D, S, B, T, L: Point(*kind, seed, D, S, B, T, L=L),
+    st.sampled_from(KINDS), seeds, st.integers(0, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 5), st.integers(1, 3),
 )  # fmt: skip
 
 

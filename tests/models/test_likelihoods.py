@@ -138,6 +138,42 @@ def test_log_prob_and_error_are_the_references(likelihood, data):
     assert_close(likelihood.eta_error(error, eta).sum(axis=(0, 1)), d_eta, rtol=1e-9, atol=atol, name="eta_error")
 
 
+def check_both(likelihood, out, x, eta):
+    """log_prob_and_error is log_prob and error: to rounding, of the largest term that they are sums of."""
+    log_p, kept_apart = likelihood.log_prob(out, x, eta), likelihood.error(out.copy(), x, eta)
+    both, error, kept = likelihood.log_prob_and_error(written := out.copy(), x, eta)
+    assert error is written and error.dtype == both.dtype == out.dtype and both.shape == log_p.shape
+    eps = np.finfo(out.dtype).eps
+    largest = 1 + np.abs(out).max() * (1 + np.abs(x).max())
+    assert_close(both, log_p, rtol=1e4 * eps, atol=1e3 * eps * largest, name="log_prob")
+    assert_close(error, kept_apart[0], rtol=1e4 * eps, atol=100 * eps * (1 + np.abs(x).max()), name="error")
+    for one, other in zip(np.atleast_1d(kept), np.atleast_1d(kept_apart[1])):
+        assert one is other is None or np.array_equal(one, other)
+
+
+@EVERY_LIKELIHOOD
+@given(data=st.data())
+@settings(max_examples=25)
+def test_log_prob_and_error_at_once_are_the_two(likelihood, data):
+    out, x, eta, _ = data.draw(cases(likelihood, extreme=data.draw(st.booleans())))
+    check_both(likelihood, out, x, eta)
+    check_both(likelihood, out.clip(-100, 12).astype(complex), x, eta)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, complex])
+def test_they_are_where_a_place_has_no_token(dtype):
+    rng = np.random.default_rng(0)
+    out, x = rng.normal(0, 3, (3, 2, 4, 5)).astype(dtype), np.array([[0, 4, -1, -1], [2, -1, -1, -1]])
+    check_both(Categorical(), out, x, None)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("top", [5.0, 40.0, 87.0, 89.0, 700.0, 1e4])
+def test_they_are_where_one_exponential_would_overflow(top, dtype):
+    out = np.array([[top, -top, 0.0, 1.0], [-top, top, top, top]], dtype)
+    check_both(Bernoulli(), out, np.array([[1, 0, 1, 0.25], [1, 1, 0, 0]], dtype), None)
+
+
 @EVERY_LIKELIHOOD
 @given(data=st.data())
 @settings(max_examples=25)

@@ -47,9 +47,10 @@ def test_a_mean_of_zero_has_no_direction():
     assert not saliency.size_of_mean(np.zeros((1, 2 * D))).any()
 
 
+@pytest.mark.parametrize("layers, bidirectional", [(1, False), (2, True)])
 @pytest.mark.parametrize("state", ["last", "mean"])
-def test_the_input_side_is_the_encoders_gradient_where_no_word_stands_twice(state):
-    encoder, bar = LSTMEncoder(V, 3, 4, 2 * D, state), drawn((2, 2 * D), 3)
+def test_the_input_side_is_the_encoders_gradient_where_no_word_stands_twice(state, layers, bidirectional):
+    encoder, bar = LSTMEncoder(V, 3, 4, 2 * D, state, layers, bidirectional), drawn((2, 2 * D), 3)
     phi = drawn(encoder.size, 4)
     found = saliency.of_inputs(encoder, phi, X, bar)
     for row, bar_b, one in zip(X, bar, found):
