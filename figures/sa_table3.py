@@ -34,7 +34,7 @@ from savi.sweeps.parallel import cores, run_all
 
 SCALES = {
     "14 x 14": Scale(),
-    "28 x 28": Scale(side=28, channels=16, stages=(8, 16, 32), pretrain=150.0, seconds=90.0, tuning=30.0),
+    "28 x 28": Scale(side=28, channels=16, stages=(8, 16, 32), pretrain=90.0, seconds=60.0, tuning=20.0),
 }
 TUNED = ("SVI", "VAE+SVI", "VAE+SVI+KL", "SA-VAE")
 METHODS = ("VAE", "SVI, step 0.02", *TUNED, "iterative")
