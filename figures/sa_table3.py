@@ -1,7 +1,7 @@
 """Table 3 of [SA]: images with a strong decoder, a Gated PixelCNN; what inference methods add where z is hardly needed.
 
-    python figures/sa_table3.py           three seeds, OMNIGLOT's two small sets at 14 x 14 and at 28 x 28 (an hour of one core)
-    python figures/sa_table3.py --full    the same with ten times the processor seconds
+    python figures/sa_table3.py           three seeds, OMNIGLOT's two small sets at 14 x 14 (20 minutes of one core)
+    python figures/sa_table3.py --full    at 28 x 28 too, and ten minutes for each method
     python figures/sa_table3.py --draw    draws the picture again from the JSON
 
 Not the source's size: the 5840 drawings in OMNIGLOT's two small background sets (their files in the folder that SAVI_DATA
@@ -13,7 +13,7 @@ Then each has the same processor seconds of its own training steps, and is read 
 parameters of the best judged epoch on validation images. Adam 2e-3, batch 50, K = 10, beta from 0.1 over the first epoch,
 momentum 0.5, no inner clip, outer clip 5. The inner step size is chosen on validation images: in training for each method by
 short runs of a seed that no row shares, at test time for each run. The source's own, 1 / batch = 0.02, is a row of SVI.
-The iterative model sees the gradient and x: five iterations of an MLP. Not tuned: the networks and Adam's step size.
+The iterative model sees the gradient: five iterations of an MLP. Not tuned: the networks and Adam's step size.
 
 What was done lies in runs/sa_table3, one file a run (savi/studies/pixel_runs.py), and a second call goes on from there.
 """
@@ -32,9 +32,10 @@ from savi.studies.pixel_runs import BARE, PLAIN, REFINED, TUNING_SEED, Scale, pr
 from savi.studies.trial_tables import over_seeds, verdict_of
 from savi.sweeps.parallel import cores, run_all
 
-SCALES = {
-    "14 x 14": Scale(),
-    "28 x 28": Scale(side=28, channels=16, stages=(8, 16, 32), pretrain=90.0, seconds=60.0, tuning=20.0),
+SCALES = {"14 x 14": Scale()}
+FULL = {
+    "14 x 14": Scale(pretrain=600.0, seconds=600.0, tuning=60.0),
+    "28 x 28": Scale(side=28, channels=16, stages=(8, 16, 32), pretrain=600.0, seconds=600.0, tuning=60.0),
 }
 TUNED = ("SVI", "VAE+SVI", "VAE+SVI+KL", "SA-VAE")
 METHODS = ("VAE", "SVI, step 0.02", *TUNED, "iterative")
@@ -48,13 +49,11 @@ VIEWS = ("seconds", "epochs")
 
 
 def compute(full):
-    return {name: table(name, scale, full) for name, scale in SCALES.items()}
+    return {name: table(name, scale) for name, scale in (FULL if full else SCALES).items()}
 
 
-def table(name, scale, full=False):
+def table(name, scale):
     """{"scale", "seeds", "tuned", "runs": one dict a seed} of one size: the pretraining, the tuning, then the rows."""
-    if full:
-        scale = scale._replace(pretrain=10 * scale.pretrain, seconds=10 * scale.seconds, tuning=10 * scale.tuning)
     folder = str(RUNS / f"{name.replace(' ', '')}-{scale.seconds:g}s")
     starts = [(seed, PLAIN) for seed in (TUNING_SEED, *SEEDS)] + [(seed, BARE) for seed in SEEDS]
     list(run_all(pretrained, [(folder, scale, *start) for start in starts], cores()))
@@ -157,7 +156,7 @@ def _claim(size, results, claim, name, other):
 def draw(results):
     """A row for each size. Left: -ELBO minus that of the VAE, a mark a seed. Right: the KL of those with z, and the source's."""
     fig, axes = plots.figure(rows=len(results), columns=2, width=6.0, height=4.2)
-    for (left, right), (size, table) in zip(axes, results.items()):
+    for (left, right), (size, table) in zip(np.reshape(axes, (-1, 2)), results.items()):
         _draw(left, right, size, table)
     return fig
 

@@ -17,7 +17,7 @@ from ..experiments.catalogue import scaled
 from ..experiments.evaluation import evaluate, infer, neg_elbo
 from ..experiments.training import fit
 from ..inference.amortized import VAE
-from ..inference.iterative import Data, Gradient, Iterative, network
+from ..inference.iterative import Gradient, Iterative, network
 from ..inference.semi_amortized import SAVAE, VAESVI
 from ..inference.svi import SVI
 from ..models.autoregressive import PixelCNNDecoder
@@ -69,8 +69,8 @@ class Scale(NamedTuple):
         """A method of the table by its name."""
         encoder, inner = ResNet(self.shape, self.stages, 2 * self.latent), (STEPS, step_size, MOMENTUM)
         if name == "iterative":
-            encodings = [Gradient(), Data()]
-            return Iterative(network(self.model(self.latent), encodings, [self.units] * 2), encodings, 5, 1)
+            net = network(self.model(self.latent), [Gradient()], [self.units] * 2)
+            return Iterative(net, [Gradient()], 5, 1)
         return {
             "VAE": lambda: VAE(encoder), "SVI": lambda: SVI(*inner), "SVI, step 0.02": lambda: SVI(*inner),
             "VAE+SVI": lambda: VAESVI(encoder, *inner), "VAE+SVI+KL": lambda: VAESVI(encoder, *inner, kl=True),
