@@ -15,7 +15,7 @@ TINY = Scale("bits", 5, 2, 2, (2,), 0.01, 0.01, 0.01, 0.3, 5, 5, 3, 4)
 @pytest.fixture(autouse=True)
 def _few_images(monkeypatch):
     rng = np.random.default_rng(0)
-    bits = Dataset("bits", *(rng.random((n, 25), dtype=np.float32) for n in (30, 10, 10)), (5, 5), prepare=binarize)
+    bits = Dataset("bits", *(rng.random((n, 25), dtype=np.float32) for n in (600, 10, 10)), (5, 5), prepare=binarize)
     monkeypatch.setattr(Scale, "load", lambda self: bits)
     monkeypatch.setattr(pixel_runs, "STEPS", 2)
 
