@@ -13,7 +13,17 @@ import numpy as np
 from ..engine import given
 from ..engine.files import InputError
 from .base import Product, RecordTerm
-from .gaussian import AnalyticKL, join, log_density, reparameterized_hvp, sample, sample_backward, sample_tangent, split
+from .gaussian import (
+    AnalyticKL,
+    join,
+    log_density,
+    reparameterized_hvp,
+    sample,
+    sample_backward,
+    sample_mean,
+    sample_tangent,
+    split,
+)
 from .given_levels import GivenHierarchy
 from .latent_gaussian import Evaluation, LatentGaussianModel, LatentGaussianObjective
 from .levels import LevelTerm
@@ -119,7 +129,7 @@ class HierarchicalObjective(LatentGaussianObjective):
         record = e.record
         if with_loss:
             log_px = self.given_x.log_px_and_error(record)
-            e.loss = self.beta * self._kls(lam, noise, record).sum(axis=0) - log_px.mean(axis=0)
+            e.loss = self.beta * self._kls(lam, noise, record).sum(axis=0) - sample_mean(log_px)
         e.d_z = self._backward(record, e.sigma_e.shape)
         direct = [(term.e, term.ratio) for term in record.terms]
         kl = self._direct(self.kl.gradient(*self._at_top(lam, noise)), direct, len(noise), -0.5 * self.kl.has_density)
@@ -198,7 +208,7 @@ class HierarchicalObjective(LatentGaussianObjective):
 
     def parts(self, lam, noise):
         *_, record = self._forward(lam, noise)
-        return -self.given_x.log_px(record).mean(axis=0), self._kls(lam, noise, record).sum(axis=0)
+        return -sample_mean(self.given_x.log_px(record)), self._kls(lam, noise, record).sum(axis=0)
 
     def level_kls(self, lam, noise):
         """(L, B); see HierarchicalModel.level_kls."""

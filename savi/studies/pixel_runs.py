@@ -5,6 +5,7 @@ tuned        a method's inner step size in training, by runs of a seed that no r
 row          a training run, measured at both costs (trials.at_both) with the parameters of the best judged epoch
 """
 
+import functools
 import os
 from typing import NamedTuple
 
@@ -15,7 +16,6 @@ from ..engine import threads
 from ..experiments import tuning
 from ..experiments.catalogue import scaled
 from ..experiments.evaluation import evaluate, infer, neg_elbo
-from ..experiments.training import fit
 from ..inference.amortized import VAE
 from ..inference.iterative import Gradient, Iterative, network
 from ..inference.semi_amortized import SAVAE, VAESVI
@@ -23,14 +23,14 @@ from ..inference.svi import SVI
 from ..models.autoregressive import PixelCNNDecoder
 from ..models.latent_gaussian import LatentGaussianModel
 from ..nets.resnet import ResNet
-from .trials import at_both, kept, searched, spend, surviving
+from .trials import at_both, kept, searched, spend, surviving, trainer
 
 BARE, PLAIN, REFINED = "without z, no position map", "without z", "VAE, then SVI"
 STEPS, MOMENTUM, SAMPLES, SOURCE_STEP = 10, 0.5, 20, 0.02  # the source's inner step is 1 / batch
 TEST_GRID, TRAINING_GRID = (
     {"step_size": sizes} for sizes in ((0.01, 0.02, 0.05, 0.1, 0.2, 0.5), (0.02, 0.05, 0.1, 0.2))
 )
-TUNING_SEED, FIRST = 100, {"step_size": 0.1}
+TUNING_SEED, FIRST, RATE = 100, {"step_size": 0.1}, 2e-3  # RATE: of Adam, whose batches are 50
 
 
 class Scale(NamedTuple):
@@ -65,9 +65,9 @@ class Scale(NamedTuple):
         decoder = PixelCNNDecoder(self.shape, latent, self.channels, 3, 3, 5, 4, position_map=position_map)
         return LatentGaussianModel(decoder)
 
-    def method(self, name, step_size=0.1):
+    def method(self, name):
         """A method of the table by its name."""
-        encoder, inner = ResNet(self.shape, self.stages, 2 * self.latent), (STEPS, step_size, MOMENTUM)
+        encoder, inner = ResNet(self.shape, self.stages, 2 * self.latent), (STEPS, FIRST["step_size"], MOMENTUM)
         if name == "iterative":
             net = network(self.model(self.latent), [Gradient()], [self.units] * 2)
             return Iterative(net, [Gradient()], 5, 1)
@@ -80,9 +80,13 @@ class Scale(NamedTuple):
 
 def pretrained(folder, scale, seed, name=PLAIN):
     """The path of the best parameters of a seed's decoder without z."""
-    made, out = scale.model(0, name == PLAIN), _made(folder, str(seed), _file(name), "pretraining")
-    train = _training(scale, made, SVI(0), seed, {})
-    kept(f"{out}.json", lambda: spend(lambda epochs: train(epochs, out), scale.pretrain).history)
+    out = _made(folder, str(seed), _file(name), "pretraining")
+
+    def history():
+        train = _training(scale, scale.model(0, name == PLAIN), SVI(0), scale.load(), seed)
+        return spend(lambda epochs: train(epochs, out), scale.pretrain).history
+
+    kept(f"{out}.json", history)
     return os.path.join(out, "best.npz")
 
 
@@ -92,8 +96,8 @@ def tuned(folder, scale, name):
     start = pretrained(folder, scale, TUNING_SEED)
 
     def loss(point, out):
-        how = scale.method(name, **point)
-        train = surviving(_training(scale, made, how, TUNING_SEED, {"start_from": start, "warmup_epochs": 1}))
+        how = scale.method(name).with_inner(**point)
+        train = surviving(_training(scale, made, how, data, TUNING_SEED, start_from=start, warmup_epochs=1))
         run = spend(lambda epochs: train(epochs, out), scale.tuning)
         return min(each["loss"] for each in _at_test(scale, made, how, run, data)[1])
 
@@ -106,33 +110,32 @@ def row(folder, scale, seed, name):
     with threads.using(1):
         if name in (BARE, PLAIN):
             return {name: _without_z(folder, scale, seed, name)}
-        step = SOURCE_STEP if name.endswith("0.02") else None
-        if step is None and name not in ("VAE", "iterative"):
-            step = tuned(folder, scale, name)["point"]["step_size"]
-        both = _with_z(folder, scale, seed, name, step)
+        both = _with_z(folder, scale, seed, name)
         return {
-            {"own": name, "svi": REFINED}[way]: {view: found[way] for view, found in both.items()}
-            for way in both["seconds"] if way in ("own", "svi")
+            row: {view: found[way] for view, found in both.items()}
+            for way, row in (("own", name), ("svi", REFINED)) if way in both["seconds"]
         }  # fmt: skip
 
 
 def _without_z(folder, scale, seed, name):
     """Pretrained, then trained on for as long as the others."""
-    made, start = scale.model(0, name == PLAIN), pretrained(folder, scale, seed, name)
-    x = _test(scale, scale.load())
+    data, made, start = scale.load(), scale.model(0, name == PLAIN), pretrained(folder, scale, seed, name)
+    x = _test(scale, data)
 
     def measure(result):
         return evaluate(made, SVI(0), result.theta, result.phi, x, _rng(seed), samples=1) | {"nll": None}
 
-    train = surviving(_training(scale, made, SVI(0), seed + 1000, {"start_from": start}))
+    train = surviving(_training(scale, made, SVI(0), data, seed + 1000, start_from=start))
     return at_both(_made(folder, str(seed), _file(name)), train, scale.epochs, scale.seconds, measure)
 
 
-def _with_z(folder, scale, seed, name, step):
+def _with_z(folder, scale, seed, name):
     """Trained from the pretrained decoder; measured with its own inference, a VAE also with SVI behind it."""
-    data, made = scale.load(), scale.model(scale.latent)
-    how = scale.method(name, **({} if step is None else {"step_size": step}))
-    more = {"start_from": pretrained(folder, scale, seed), "warmup_epochs": 1}
+    data, made, how = scale.load(), scale.model(scale.latent), scale.method(name)
+    x, start, step = _test(scale, data), pretrained(folder, scale, seed), None
+    if how.inner_settings:
+        step = SOURCE_STEP if name.endswith("0.02") else tuned(folder, scale, name)["point"]["step_size"]
+        how = how.with_inner(step_size=step)
 
     def measure(result):
         found = {"trained with": step}
@@ -141,13 +144,12 @@ def _with_z(folder, scale, seed, name, step):
             if inference.inner_settings:
                 inference = _at_test(scale, made, inference, result, data)[0]
             measures = evaluate(
-                made, inference, result.theta, result.phi, _test(scale, data), _rng(seed),
-                samples=SAMPLES, iw_samples=scale.iw_samples,
-            )  # fmt: skip
+                made, inference, result.theta, result.phi, x, _rng(seed), samples=SAMPLES, iw_samples=scale.iw_samples
+            )
             found[way] = measures | {"nll": measures.pop("nll_iw"), "step": inference.inner_settings.get("step_size")}
         return found
 
-    train = surviving(_training(scale, made, how, seed + 1000, more))
+    train = surviving(_training(scale, made, how, data, seed + 1000, start_from=start, warmup_epochs=1))
     both = at_both(_made(folder, str(seed), _file(name)), train, scale.epochs, scale.seconds, measure)
     for view in both.values():
         for way in {"own", "svi"} & set(view):
@@ -155,17 +157,9 @@ def _with_z(folder, scale, seed, name, step):
     return both
 
 
-def _training(scale, made, how, seed, more):
-    """train(epochs, out) -> FitResult, which goes on from what is in `out`: Adam 2e-3, batches of 50."""
-    data = scale.load()
-
-    def train(epochs, out):
-        return fit(
-            made, how, data, epochs, seed, out=out, resume=True, progress=False, learning_rate=2e-3,
-            valid_examples=scale.valid, **more,
-        )  # fmt: skip
-
-    return train
+def _training(scale, made, how, data, seed, **more):
+    """train(epochs, out) -> FitResult, which goes on from what is in `out`, judged after each epoch."""
+    return functools.partial(trainer(made, how, data, seed, scale.valid, judge_at=None, **more), RATE)
 
 
 def _at_test(scale, made, how, result, data):

@@ -25,13 +25,16 @@ def kept(path, compute, *arguments):
         return json.load(file)
 
 
-def trainer(model, method, data, seed, valid, batch=50):
-    """train(rate, epochs, out) -> FitResult of a run that goes on from what is in `out`, judged by so many validation examples."""
+def trainer(model, method, data, seed, valid, batch=50, judge_at=JUDGED_AT, **more):
+    """train(rate, epochs, out) -> FitResult of a run that goes on from what is in `out`, judged by so many validation examples.
+
+    judge_at and more: settings of fit.
+    """
 
     def train(rate, epochs, out):
         return fit(
             model, method, data, epochs, seed, out=out, resume=True, progress=False, batch=batch, learning_rate=rate,
-            judge_at=JUDGED_AT, valid_examples=valid,
+            judge_at=judge_at, valid_examples=valid, **more,
         )  # fmt: skip
 
     return train

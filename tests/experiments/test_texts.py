@@ -7,7 +7,7 @@ import pytest
 
 import savi
 from savi import VAE, InputError, LanguageDecoder, LatentGaussianModel, LSTMEncoder
-from savi.data import docstrings, text
+from savi.data import text
 from savi.data.ngrams import KneserNey
 from savi.experiments import tables
 from savi.experiments.catalogue import find
@@ -23,13 +23,7 @@ from savi.sweeps.runs import prepared
 SMALL = Scale(40, (30, 8, 8), 4, 2, seconds=0.05, shared=0.5, warmup=1.0, iw_samples=4)
 
 
-@pytest.fixture(autouse=True)
-def _few_docs(tmp_path, monkeypatch):
-    """Docstrings of forty files, in a cache of their own."""
-    rng = np.random.default_rng(0)
-    groups = [(f"{i}.py", [(*(f"word{w}" for w in rng.integers(0, 20, 12)), ".") for _ in range(6)]) for i in range(40)]
-    monkeypatch.setenv("SAVI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(docstrings, "read", lambda: groups)
+pytestmark = pytest.mark.usefixtures("few_docs")
 
 
 # --- tasks ----------------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from savi.data.dataset import Dataset, binarize
-from savi.studies import pixel_runs
+from savi.studies import pixel_runs, trials
 from savi.studies.pixel_runs import BARE, PLAIN, REFINED, Scale
 
 TINY = Scale("bits", 5, 2, 2, (2,), 0.01, 0.01, 0.01, 0.3, 5, 5, 3, 4)
@@ -27,20 +27,20 @@ def test_a_row_is_measured_at_both_costs_and_kept(name, tmp_path, monkeypatch):
     for views in found.values():
         assert set(views) == {"seconds", "epochs"}
         assert all(np.isfinite(view["neg_elbo"]) and view["epochs"] > 0 and view["cpu"] > 0 for view in views.values())
-    monkeypatch.setattr(pixel_runs, "fit", None)  # what is there is not done again
+    monkeypatch.setattr(trials, "fit", None)  # what is there is not done again
     assert pixel_runs.row(str(tmp_path), TINY, 0, name) == found
 
 
 def test_a_method_is_trained_with_the_inner_step_that_validation_chose_and_starts_from_the_pretraining(
     tmp_path, monkeypatch
 ):
-    seen, fit = [], pixel_runs.fit
+    seen, fit = [], trials.fit
 
     def noted(made, how, data, epochs, seed, **more):
         seen.append((how.inner_settings.get("step_size"), more.get("start_from")))
         return fit(made, how, data, epochs, seed, **more)
 
-    monkeypatch.setattr(pixel_runs, "fit", noted)
+    monkeypatch.setattr(trials, "fit", noted)
     monkeypatch.setattr(pixel_runs, "tuned", lambda *_: {"point": {"step_size": 0.05}})
     row = pixel_runs.row(str(tmp_path), TINY, 3, "SA-VAE")["SA-VAE"]
     start = os.path.join(str(tmp_path), "3", "without-z", "pretraining", "best.npz")

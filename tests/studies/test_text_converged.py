@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import savi
-from savi.data import docstrings
 from savi.studies import text_converged, text_runs
 from savi.studies.text_converged import trained
 from savi.studies.text_runs import Scale
@@ -15,13 +14,7 @@ TINY = Scale(30, (16, 8, 6), 3, latent=2, batch=8, warmup=1.0, steps=2, iw_sampl
 sys.path.insert(0, f"{savi.__path__[0]}/../figures")
 
 
-@pytest.fixture(autouse=True)
-def _few_docs(tmp_path, monkeypatch):
-    """Docstrings of forty files, in a cache of their own."""
-    rng = np.random.default_rng(0)
-    groups = [(f"{i}.py", [(*(f"word{w}" for w in rng.integers(0, 20, 12)), ".") for _ in range(6)]) for i in range(40)]
-    monkeypatch.setenv("SAVI_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(docstrings, "read", lambda: groups)
+pytestmark = pytest.mark.usefixtures("few_docs")
 
 
 @pytest.fixture
