@@ -68,7 +68,8 @@ def _softplus(a):
     a[...] = softplus(a)
 
 
-TANH = Activation("tanh", _tanh, _tanh_slope, lambda h: -2 * h, lambda np, a: np.tanh(a))
+# autograd's tanh' is 1 / cosh^2, whose own derivative is 0 inf where cosh overflows: beyond 300 tanh is +-1 to the last bit
+TANH = Activation("tanh", _tanh, _tanh_slope, lambda h: -2 * h, lambda np, a: np.tanh(np.clip(a, -300, 300)))
 ELU = Activation(
     "elu", _elu, _elu_slope, lambda h: (h.real <= 0).astype(h.dtype),
     lambda np, a: np.where(a > 0, a, np.exp(np.where(a > 0, 0.0, a)) - 1),
