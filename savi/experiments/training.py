@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine import given
+from ..engine import given, helpers
 from ..engine.files import PATIENCE, InputError, digest, expect, owned, tidy
 from ..inference.optimizers import Adam, clip_norm
 from . import checkpoints
@@ -97,6 +97,7 @@ def fit(
         return _trained(run, epochs, out, resume, progress, judge_at)
 
 
+@helpers.kept()
 def _trained(run, epochs, out, resume, progress, judge_at):
     """`fit`, whose arguments are checked and whose folder is this process's."""
     path = None if out is None else os.path.join(out, "last.npz")

@@ -11,8 +11,10 @@ from collections import deque
 
 import numpy as np
 
-from ..engine import given, threads
+from ..engine import given, helpers, threads
 from ..engine.files import InputError, expect
+
+BYTES = 5.5  # a gradient's sums over parameters take turns, too: threads gain less than in `infer`, more in double precision
 
 
 class InferenceMethod:
@@ -96,10 +98,10 @@ class InferenceMethod:
         x = self._given(model, theta, phi, x)
         noise = self._noise(model, theta, x, rng, noise)
 
-        def part(rows):
+        def part(rows, theta, phi, x, noise, beta):
             return self._gradient(model, theta, phi, x[rows], [e[:, rows] for e in noise], beta, rng)
 
-        loss, d_theta, d_phi = zip(*threads.side_by_side(part, self._slices(model, x)))
+        loss, d_theta, d_phi = zip(*self._in_parts(model, part, theta, phi, x, noise, beta))
         return np.concatenate(loss), _total(d_theta), _total(d_phi)
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
@@ -126,6 +128,18 @@ class InferenceMethod:
         if not (self.divisible and model.divisible):
             return [slice(None)]
         return threads.slices(len(x), model.work * self.samples)
+
+    def _in_parts(self, model, part, theta, phi, x, *others):
+        """[part(rows, theta, phi, x, *others), ...] of a batch cut for helpers or for threads, whichever gain more."""
+        arguments = theta, phi, x, *others
+        if not (self.divisible and model.divisible):
+            return threads.side_by_side(lambda rows: part(rows, *arguments), [slice(None)])
+        work = model.work * self.samples
+        parts = helpers.parts(len(x), work, self.passes / self.samples, theta.itemsize)
+        if parts > 1:
+            return helpers.side_by_side(part, threads.cut(len(x), parts), arguments, owners=(self, model))
+        rows = threads.slices(len(x), work * theta.itemsize / BYTES)
+        return threads.side_by_side(lambda rows: part(rows, *arguments), rows)
 
     def _noise(self, model, theta, x, rng, noise):
         """The given noise (K + 1, S, B, D), checked, or a fresh draw."""
