@@ -8,7 +8,8 @@ constants.
 
 Nets as in steps.py, K = 10 inner steps; the batch is cut in as many parts as there are threads. The ways take turns of 15 ms
 or one call, after a call that is not counted, for three seconds; a way's times are the median and the lower quartile of its
-turns, the second for a machine that is not quiet. All give the same gradient to rounding, threads and helpers the same bits.
+turns. A row during which other processes worked is left out, to be measured again. All give the same gradient to rounding,
+threads and helpers the same bits.
 
 A row also has what the rule knows of the step: the multiplications of one pass of the batch, and the number of passes.
 """
@@ -17,6 +18,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import sys
 import time
 from unittest import mock
@@ -37,6 +39,7 @@ SIZES = [(64, 50), (128, 50), (200, 50), (200, 200), (512, 50), (512, 128)]
 DTYPES = ("float32", "float64")
 METHODS = ("vae", "svi", "sa-vae")
 K, STEP_SIZE, MOMENTUM, SECONDS, TURN = 10, 0.02, 0.5, 3.0, 0.015
+DISTURBED = 0.1  # of a core: what other processes may have while a row is measured; one with more is left out
 WAYS = ("one", "threads", "helpers")
 
 
@@ -75,6 +78,15 @@ def turn(step, seconds):
         step()
         calls += 1
     return 1e3 * (time.perf_counter() - start) / calls
+
+
+def processor_seconds():
+    """(of all processes, of this one and its children that have ended); the first where the system has /proc."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    with open("/proc/stat") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    everything = sum(ticks) - ticks[3] - ticks[4]  # without those that were idle, or waited for a disk
+    return np.array([everything / os.sysconf("SC_CLK_TCK"), sum(u.ru_utime + u.ru_stime for u in used)])
 
 
 def measured(step, seconds, parts):
@@ -136,7 +148,15 @@ def main():
         for dtype in options.dtypes:
             for name in METHODS:
                 step = Step(name, H, B, dtype)
+                before, start = processor_seconds(), time.perf_counter()
                 ms = measured(step, seconds, threads.count())
+                everything, own = processor_seconds() - before
+                others = (everything - own) / (time.perf_counter() - start)
+                if others > DISTURBED:
+                    print(
+                        f"{name:<7} H={H:<4} B={B:<4} {dtype}  disturbed: others had {others:.2f} of a core", flush=True
+                    )
+                    continue
                 rows.append({"H": H, "B": B, "dtype": dtype, "method": name, **step.size, "ms": ms})
                 told = "  ".join(f"{way} {t[0]:8.2f} {t[1]:8.2f}" for way, t in ms.items())
                 print(f"{name:<7} H={H:<4} B={B:<4} {dtype}  {told}", flush=True)

@@ -238,16 +238,22 @@ def test_a_helper_that_is_killed_costs_one_sentence_and_no_bit(tmp_path):
     assert bits(again.last) == bits(trained(method, 3).last)
 
 
-def test_a_helper_that_dies_at_work_is_noticed():
-    here = os.getpid()
+@pytest.mark.filterwarnings("error")
+def test_a_helper_ends_by_a_signal_that_its_parent_hears_and_there_is_no_other():
+    here, before = os.getpid(), signal.signal(signal.SIGTERM, lambda *_: None)
 
     def part(item):
         if os.getpid() != here:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGTERM)
         return item
 
-    with helpers.kept(), pytest.warns(RuntimeWarning, match="ended by signal 9"):
-        assert ask(part) == [0, 1]
+    try:
+        with helpers.kept():
+            with pytest.warns(RuntimeWarning, match="ended by signal 15"):
+                assert ask(part) == [0, 1]
+            assert ask(part) == [0, 1] and processes() == []
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_an_interrupt_ends_helpers_at_once_and_does_not_reach_them():
@@ -297,6 +303,7 @@ PARENT = """if True:
     import os, sys, time
     from savi.engine import helpers, threads
     threads.use(3)
+    print("these", end=" ")
     with helpers.kept():
         print(*helpers.side_by_side(lambda item: os.getpid(), range(3), (), (1, 2)), flush=True)
         time.sleep(1000)
@@ -335,10 +342,13 @@ def test_ctrl_c_leaves_a_checkpoint_one_traceback_and_no_helper(tmp_path):
 
 def test_helpers_end_with_their_parent_however_it_ends():
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
-    pid, *others = map(int, parent.stdout.readline().split())
+    pid, *others = map(int, parent.stdout.readline().removeprefix("these").split())
     assert pid == parent.pid and len(set(others)) == 2
     parent.kill()
-    parent.communicate()  # its output is at an end only when nobody has it open: the helpers have ended, too
+    assert parent.communicate() == (
+        "",
+        None,
+    )  # at an end when nobody has it open; what was not flushed is not there twice
     until = time.monotonic() + SECONDS
     while any(alive(other) for other in others):
         assert time.monotonic() < until
