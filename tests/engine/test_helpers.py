@@ -299,6 +299,7 @@ def test_no_file_of_the_parent_stays_open_in_a_helper_and_none_is_left_open_here
     assert open_files() == before and (tmp_path / "file").read_text() == "once"
 
 
+PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 PARENT = """if True:
     import os, sys, time
     from savi.engine import helpers, threads
@@ -331,8 +332,7 @@ FIT = """if True:
 
 
 def test_ctrl_c_leaves_a_checkpoint_one_traceback_and_no_helper(tmp_path):
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    run = subprocess.Popen([sys.executable, "-c", FIT, tmp_path], text=True, start_new_session=True, **pipes)
+    run = subprocess.Popen([sys.executable, "-c", FIT, tmp_path], text=True, start_new_session=True, **PIPES)
     helper = next(filter(None, map(str.strip, run.stdout)))
     os.killpg(run.pid, signal.SIGINT)
     told = run.communicate()[1]
@@ -341,14 +341,11 @@ def test_ctrl_c_leaves_a_checkpoint_one_traceback_and_no_helper(tmp_path):
 
 
 def test_helpers_end_with_their_parent_however_it_ends():
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], text=True, **PIPES)
     pid, *others = map(int, parent.stdout.readline().removeprefix("these").split())
     assert pid == parent.pid and len(set(others)) == 2
     parent.kill()
-    assert parent.communicate() == (
-        "",
-        None,
-    )  # at an end when nobody has it open; what was not flushed is not there twice
+    assert parent.communicate() == ("", "")  # nobody has its output open any more, or wrote to it
     until = time.monotonic() + SECONDS
     while any(alive(other) for other in others):
         assert time.monotonic() < until
