@@ -17,6 +17,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import warnings
 
 from . import blas, given, shared, threads
@@ -79,6 +80,12 @@ def side_by_side(function, items, arguments, owners):
     return threads.side_by_side(lambda item: function(item, *arguments), items)
 
 
+def processor_seconds():
+    """What this process has used so far, and the helpers of this block with it."""
+    team = _kept.get()
+    return time.process_time() + (team.spent + sum(helper.seconds for helper in team.members) if team else 0.0)
+
+
 class Gone(RuntimeError):
     """A helper ended that should not have."""
 
@@ -87,7 +94,7 @@ class Team:
     """The helpers of one block."""
 
     def __init__(self):
-        self.owners, self.members = None, []
+        self.owners, self.members, self.spent = None, [], 0.0
 
     def ready(self, function, count, arguments, owners):
         """Whether `count` helpers are there for these owners, forked now where they are not."""
@@ -118,7 +125,9 @@ class Team:
         """End all helpers, at once, as they have nothing to lose, and have no more."""
         self.owners = ()
         while self.members:
-            self.members.pop().end()
+            helper = self.members.pop()
+            self.spent += helper.seconds
+            helper.end()
 
 
 class Helper:
@@ -127,7 +136,7 @@ class Helper:
     def __init__(self, function, questions, answers):
         from multiprocessing import connection  # a twentieth of a second, for who needs it
 
-        self.answers, self.how = answers, None  # where they lie; how it ended
+        self.answers, self.seconds, self.how = answers, 0.0, None  # where they lie; used so far; how it ended
         self.pipe, there = connection.Pipe()
         old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -149,7 +158,7 @@ class Helper:
         """What came of it; what the part warned of is warned of here. Raises Gone, or what the part raised."""
         with self._there():
             answer = self.pipe.recv_bytes()
-        error, result, warned = shared.unpacked(pickle.loads(answer), self.answers)
+        error, result, warned, self.seconds = shared.unpacked(pickle.loads(answer), self.answers)
         for text, kind, file, line in warned:
             warnings.warn_explicit(text, kind, file, line)
         if error is not None:
@@ -189,7 +198,7 @@ def _serve(function, pipe, questions, answers):
                     error = _sendable(raised)
                 said = [(str(w.message), w.category, w.filename, w.lineno) for w in warned]
                 warned.clear()
-                pipe.send_bytes(pickle.dumps(shared.packed((error, result, said), answers)))
+                pipe.send_bytes(pickle.dumps(shared.packed((error, result, said, time.process_time()), answers)))
     finally:
         os._exit(0)
 

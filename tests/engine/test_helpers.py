@@ -183,6 +183,27 @@ def test_only_the_first_owners_have_helpers_and_fewer_items_than_helpers_are_fin
         assert set(ask(other)) == {os.getpid()} and len(processes()) == 3
 
 
+def test_a_helpers_processor_seconds_count_also_when_it_has_ended():
+    def part(item):
+        until = time.process_time() + item
+        while time.process_time() < until:
+            pass
+
+    with helpers.kept():
+        before = helpers.processor_seconds() - time.process_time()
+        ask(part, items=(0.0, 0.3))
+        used = helpers.processor_seconds() - time.process_time()
+        helpers._kept.get().close()
+        assert abs(before) < 0.1 and 0.2 < used and abs(helpers.processor_seconds() - time.process_time() - used) < 0.1
+    assert abs(helpers.processor_seconds() - time.process_time()) < 0.1
+
+
+def test_a_fit_tells_the_processor_seconds_of_helpers_too(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(helpers, "processor_seconds", lambda: next(clock))
+    assert trained(VAE(ENCODER), 1).history[-1]["cpu"] == 4.0  # a second a step
+
+
 # --- errors and ends --------------------------------------------------------------------------------------------------------
 
 
