@@ -9,9 +9,20 @@ import types
 
 import numpy as np
 
-from .gated import bends, gate, gate_back, moved, slopes
+from ..engine.memory import empty
+from .convolution import column_sums
+from .gated import bends, gate, gate_back, halves, moved, slopes
 
 ARRAYS = ("h", "v", "a_v", "g", "d_h", "d_s", "delta_h", "delta_v")
+
+
+def product(a, b):
+    """a b."""
+    return np.matmul(a, b, out=empty((len(a), b.shape[1]), np.result_type(a, b)))
+
+
+def empty_like(a):
+    return empty(a.shape, a.dtype)
 
 
 class OverImages:
@@ -46,6 +57,7 @@ class OverImages:
 
         def gated(step, name, a_dot):
             ts = record.steps[len(steps) - 1].gates[name]
+            a_dot = halves(a_dot)
             step.gates[name], step.bends[name] = slopes(ts), bends(ts, a_dot)
             return moved(step.gates[name], a_dot)
 
@@ -60,20 +72,20 @@ class OverImages:
         grid, C, dtype = self.grid, self.net.channels, u.dtype
         images = grid.pixels(u).shape[0]
         h = v = u
-        features = 0.0
+        features = np.zeros((len(grid.rows(u)), C), dtype)
         for layer, views in zip(self.net.layers, self.views):
             step = types.SimpleNamespace(h=h, v=v, a_v=None, gates={}, bends={})
             steps.append(step)
             a = self._affine(layer.across, views["W"], h, last)
             if layer.down:
                 step.a_v = self._affine(layer.down, views["V"], v, last)
-                grid.rows(a)[...] += grid.rows(step.a_v) @ views["U"]
+                grid.rows(a)[...] += product(grid.rows(step.a_v), views["U"])
                 if not layer.last:
                     v = grid.empty(images, C, dtype)
                     grid.rows(v)[...] = gated(step, "v", grid.rows(step.a_v))
                     grid.clear(v)
             step.g = gated(step, "h", grid.rows(a))
-            features = features + step.g @ views["out"][:-1, :C] + last * views["out"][-1, :C]
+            features += product(step.g, views["out"][:-1, :C])
             if not layer.last:
                 h_next = grid.empty(images, C, dtype)
                 np.matmul(step.g, views["out"][:-1, C:], out=grid.rows(h_next))
@@ -82,7 +94,9 @@ class OverImages:
                     grid.rows(h_next)[...] += grid.rows(h)
                 h = grid.clear(h_next)
         lines = features.reshape(images, grid.lines, grid.pitch, C)
-        return lines[:, : grid.height, : grid.width].reshape(images, -1, C)
+        features = np.array(lines[:, : grid.height, : grid.width])
+        features += last * sum(views["out"][-1, :C] for views in self.views)
+        return features.reshape(images, -1, C)
 
     def _affine(self, conv, layer, x, last):
         a = self.grid.empty(self.grid.pixels(x).shape[0], conv.outputs, x.dtype)
@@ -105,7 +119,7 @@ class OverImages:
 
         def gate_back_(step_dot, name, d_dot, out):
             gate_back(step_dot.bends[name], steps[id(step_dot)].bends[name], out)
-            out += gate_back(step_dot.gates[name], d_dot, np.empty_like(out))
+            out += gate_back(step_dot.gates[name], d_dot, empty_like(out))
             return out
 
         return self._back(dot.steps, d_features_dot, gate_back_)
@@ -116,9 +130,9 @@ class OverImages:
         d_s, d_h, d_v = grid.put(d_features.reshape(images, grid.height, grid.width, C)), None, None
         for layer, views, turned, step in reversed([*zip(self.net.layers, self.views, self.turned, steps)]):
             step.d_s, step.d_h, out = d_s, None if layer.last else d_h, views["out"][:-1]
-            d_g = rows(d_s) @ out[:, :C].T
+            d_g = product(rows(d_s), out[:, :C].T)
             if not layer.last:
-                d_g += rows(d_h) @ out[:, C:].T
+                d_g += product(rows(d_h), out[:, C:].T)
             step.delta_h, step.delta_v = grid.empty(images, 2 * C, d_s.dtype), None
             gate_back_(step, "h", d_g, rows(step.delta_h))
             back = grid.clear(layer.across.backward(turned[0], step.delta_h, self._like(step.h, d_s)))
@@ -127,11 +141,9 @@ class OverImages:
             d_h = back
             if layer.down:
                 step.delta_v = grid.empty(images, 2 * C, d_s.dtype)
-                if layer.last:
-                    rows(step.delta_v)[...] = 0
-                else:
-                    gate_back_(step, "v", rows(d_v), rows(step.delta_v))
-                rows(step.delta_v)[...] += rows(step.delta_h) @ views["U"].T
+                np.matmul(rows(step.delta_h), views["U"].T, out=rows(step.delta_v))
+                if not layer.last:
+                    rows(step.delta_v)[...] += gate_back_(step, "v", rows(d_v), empty_like(rows(step.delta_v)))
                 d_v = grid.clear(layer.down.backward(turned[1], step.delta_v, self._like(step.v, d_s)))
         d_u = d_h if d_v is None else d_h + d_v
         return grid.pixels(d_u)[..., 1:]
@@ -147,7 +159,7 @@ class OverImages:
         for step in moved.steps:
             arrays = {name: getattr(step, name) for name in ARRAYS}
             steps.append(types.SimpleNamespace(**{n: None if a is None else a.imag / r for n, a in arrays.items()}))
-        return types.SimpleNamespace(steps=steps)
+        return types.SimpleNamespace(steps=steps, features=moved.features.imag / r)
 
     def param_sum(self, dtype=None):
         """A sum of parameter gradients (size,): add, add_tangent and value, as engine.records.ParamSum."""
@@ -178,7 +190,8 @@ class _Sum:
             for d, columns in ((d_s, slice(None, C)), (d_h, slice(C, None))):
                 if d is not None:
                     views["out"][:-1, columns] += a.g.T @ rows(d)
-                    views["out"][-1, columns] += last * rows(d).sum(axis=0)
+                    if last:
+                        views["out"][-1, columns] += column_sums(rows(d))
             if layer.down:
                 layer.down.gradient(a.v, delta_v, views["V"], last)
                 views["U"] += rows(a.a_v).T @ rows(delta_h)

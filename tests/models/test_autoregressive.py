@@ -161,9 +161,7 @@ def test_a_pixels_probability_does_not_see_it_and_what_comes_after_it_to_the_bit
     for i in range(20):
         other = p.x.copy()
         other[:, i:] = 1 - other[:, i:]
-        outs = [
-            g._by_example(g.forward(z).output)[:, :, i] for g in (p.decoder.given(p.theta, x) for x in (p.x, other))
-        ]
+        outs = [g.outputs(g.forward(z))[:, :, i] for g in (p.decoder.given(p.theta, x) for x in (p.x, other))]
         assert np.array_equal(*outs)
 
 
@@ -203,7 +201,7 @@ def test_pixel_by_pixel_the_outputs_are_those_of_the_whole_image(z_at, stacks):
     p = Point(z_at, stacks, shape=(4, 3), layers=3, maps=2)
     z = p.lam[:, :2]
     given_x = p.decoder.given(p.theta, p.x)
-    whole = given_x._by_example(given_x.forward(z[None]).output)[0]
+    whole = given_x.outputs(given_x.forward(z[None]))[0]
     p.decoder.likelihood = told = _Told(p.x)
     assert np.array_equal(p.decoder.sample(p.theta, z, None), p.x)
     assert_close(np.stack(told.outputs, axis=1), whole, 1e-12, 1e-13)
