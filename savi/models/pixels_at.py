@@ -18,7 +18,9 @@ from .base import Given
 
 
 class _Pixels(Given):
-    """What both kinds share."""
+    """What both kinds share. rows: pixels times images at a time, enough for products at full speed (Decoder.chunk)."""
+
+    rows = 0
 
     @staticmethod
     def map_inputs(D):
@@ -108,6 +110,8 @@ class _Pixels(Given):
 
 class Late(_Pixels):
     """z in the head, beside the features of each pixel."""
+
+    rows = 10_000
 
     @staticmethod
     def map_inputs(D):
@@ -202,9 +206,9 @@ class _LateSum:
     def value(self):
         p, delta = self.p, self.delta  # (B, 2C, H W)
         f = p.states.features
-        d_maps = p.over.backward(p.states, delta.transpose(0, 2, 1) @ halved(p.join).T)
+        d_maps = p.over.backward(p.states, delta.transpose(0, 2, 1) @ halved(p.join).T, shared=True)
         net = p.over.param_sum(delta.dtype).add(p.states).value()
-        maps = d_maps.sum(axis=0).ravel()[: p.weights.size]
+        maps = d_maps.ravel()[: p.weights.size]
         join = halved((delta @ f).sum(axis=0).T)
         head = p.decoder.head.gradient(self.W, delta.sum(axis=(0, 2)), self.out.V, self.out.c)
         return np.concatenate([maps, net, join.ravel(), head])
@@ -212,6 +216,8 @@ class _LateSum:
 
 class Input(_Pixels):
     """z in the first layer of the net, as maps beside x."""
+
+    rows = 2_400  # a record of the whole net in each step
 
     @staticmethod
     def map_inputs(D):

@@ -100,13 +100,18 @@ class Grid:
         return a
 
     def _lines(self, a):
-        return self.rows(a).reshape(-1, self.lines, self.pitch, a.shape[1])
+        rows = self.rows(a)
+        return rows.reshape(len(rows) // (self.lines * self.pitch), self.lines, self.pitch, a.shape[1])
 
     def put(self, images):
         """An array that holds images (N, H, W, C)."""
         a = self.empty(len(images), images.shape[-1], images.dtype)
         self.pixels(a)[...] = images
         return self.clear(a)
+
+    def take(self, a, grid):
+        """The array a of another grid of such images as one of this grid; a itself where they are the same."""
+        return a if grid is self else self.put(grid.pixels(a))
 
 
 class Convolution:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import (
+    MLP,
     SAVAE,
     SVI,
     VAE,
@@ -18,12 +19,14 @@ from savi import (
     Gaussian,
     InputError,
     LatentGaussianModel,
+    MLPDecoder,
     PixelCNNDecoder,
     ResNet,
     fit,
     hvp,
     reference,
 )
+from savi.engine import threads
 from savi.testing import assert_close, seeds
 
 PLACES = ["late", "input"]
@@ -256,6 +259,33 @@ def test_single_precision_stays_single_and_near(z_at):
         assert {a.dtype for a in results[-1]} == {np.dtype(dtype)}
     for single, double in zip(*results):
         assert_close(single, double, 1e-4)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("z_at", PLACES)
+def test_a_batch_in_chunks_has_the_gradients_of_the_whole_and_each_image_its_lam(z_at, samples):
+    """Seven images, two at a time or all, on one thread or two; the numbers drawn are the same."""
+    p, encoder, results = Point(z_at, B=7, shape=(4, 3)), ResNet((4, 3), (2,), 4), []
+    phi = np.random.default_rng(1).uniform(-1, 1, encoder.size)
+    for chunk, count in ((None, 1), (2 * samples, 1), (2 * samples, 2), (1, 2)):
+        p.model.chunk = chunk
+        with threads.using(count):
+            assert len(SVI(2, samples=samples)._slices(p.model, p.x)) == {None: 1, 1: 7}.get(chunk, 4)
+            method, rng = SAVAE(encoder, 2, samples=samples), np.random.default_rng(2)
+            found = method.gradient(p.model, p.theta, phi, p.x, rng)
+            results.append((*found, method.infer(p.model, p.theta, phi, p.x, rng), rng.random()))
+    for other in results[1:]:
+        for name, one, two in zip(("loss", "d theta", "d phi", "lam", "what is drawn next"), results[0], other):
+            assert_close(two, one, 1e-11, 1e-13, name)
+
+
+@pytest.mark.parametrize("z_at, side, most", [("late", 28, 12), ("late", 14, 51), ("input", 28, 3), ("input", 60, 1)])
+def test_as_many_images_are_worked_out_at_a_time_as_have_rows_enough(z_at, side, most):
+    decoder = PixelCNNDecoder((side, side), 2, 2, 2, z_at=z_at)
+    model = LatentGaussianModel(FixedDecoder(decoder, np.zeros(decoder.size)))
+    assert (
+        model.chunk == decoder.chunk == most and LatentGaussianModel(MLPDecoder(MLP([2, 3]), Bernoulli())).chunk is None
+    )
 
 
 @pytest.mark.parametrize("z_at", PLACES)
