@@ -17,11 +17,12 @@ ARRAYS = ("h", "v", "a_v", "g", "d_h", "d_s", "delta_h", "delta_v")
 
 
 def product(a, b):
-    """a b."""
+    """a b, in memory that may have been used before."""
     return np.matmul(a, b, out=empty((len(a), b.shape[1]), np.result_type(a, b)))
 
 
 def empty_like(a):
+    """An array like a, whose memory may have been used before."""
     return empty(a.shape, a.dtype)
 
 
