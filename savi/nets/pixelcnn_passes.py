@@ -1,8 +1,9 @@
-"""The passes of a Gated PixelCNN over fixed images: forward, backward, both tangents, summed gradients, pixel by pixel.
+"""The passes of a Gated PixelCNN over fixed images: forward, backward, both tangents, summed gradients.
 
 All that is done in these passes is linear but the gates: a pass of tangents is the pass itself with another gate. A
 record has each layer's arrays, those of the grid with gaps of zeros: h and v, what a layer reads; a_v; g; and after the
-backward pass d_h and d_s, the gradients of h' and of the features, delta_h and delta_v, those of a_h and a_v.
+backward pass d_h and d_s, the gradients of h' and of the features, delta_h and delta_v, those of a_h and a_v. A layer's
+arrays lie on its own grid; between layers of kernels of different widths they are moved from one to the other.
 """
 
 import types
