@@ -122,10 +122,11 @@ class InferenceMethod:
         return x, self.start(model, theta, phi, x, rng), noise
 
     def _slices(self, model, x):
-        """The batch as slices for threads to work on."""
+        """The batch as slices for threads to work on, each as large as the model likes it."""
         if not (self.divisible and model.divisible):
             return [slice(None)]
-        return threads.slices(len(x), model.work * self.samples)
+        most = None if model.chunk is None else max(1, model.chunk // self.samples)
+        return threads.slices(len(x), model.work * self.samples, most)
 
     def _noise(self, model, theta, x, rng, noise):
         """The given noise (K + 1, S, B, D), checked, or a fresh draw."""
