@@ -30,7 +30,8 @@ def arrays(sides):
 
 
 @pytest.mark.parametrize(
-    "operation", ["loss_gradient", "svi_run", "vae_step", "savae_step", "savae_step_complex", "iterative_step"]
+    "operation",
+    "loss_gradient svi_run vae_step savae_step savae_step_helpers savae_step_complex iterative_step".split(),
 )
 def test_savis_side_computes_what_autograds_does(sides, operation):
     theta, phi, trunk, x, lam, noise = arrays(sides)
@@ -38,7 +39,7 @@ def test_savis_side_computes_what_autograds_does(sides, operation):
     given["iterative_step"] = theta, trunk, x, noise
     actual, expected = (
         getattr(side, name)(*given.get(operation, (theta, phi, x, noise)))
-        for side, name in zip(sides, (operation, operation.removesuffix("_complex")))
+        for side, name in zip(sides, (operation, operation.removesuffix("_complex").removesuffix("_helpers")))
     )
     for one, other in zip(*(r if isinstance(r, tuple) else (r,) for r in (actual, expected))):
         assert_close(one, other, 1e-9, 0, operation)
@@ -58,6 +59,20 @@ def test_the_importance_weighted_estimate_takes_noise_that_is_given(sides):
     count = threads.count()
     assert_close(sides[0].importance(theta, lam, x, 200, noise), expected, 1e-12)
     assert threads.count() == count
+
+
+def test_all_ways_of_a_step_give_the_same_and_have_a_row_in_the_table():
+    import ways
+
+    rows = []
+    for name in ways.METHODS:
+        step = ways.Step(name, H, B, "float64")
+        with threads.using(2):
+            ms = ways.measured(step, 0, 2)
+        assert [len(ms[way]) for way in ways.WAYS] == [2, 2, 2]
+        rows.append({"H": H, "B": B, "dtype": "float64", "method": name, **step.size, "ms": ms})
+    assert rows[-1]["passes"] == 2 * ways.K + 1
+    assert len(ways.markdown({"rows": rows}).splitlines()) == 2 + len(rows)
 
 
 # --- further families -------------------------------------------------------------------------------------------------------

@@ -142,6 +142,12 @@ def test_the_table_of_growth_is_the_committed_benchmark():
     assert between(SPEED, "scaling") == scaling.markdown(committed("scaling"))
 
 
+def test_the_table_of_helpers_is_the_committed_benchmark():
+    import ways
+
+    assert between(SPEED, "ways") == ways.markdown(committed("benchmark_ways"))
+
+
 def test_the_tables_of_sweeps_are_the_committed_benchmark():
     import driver
 

@@ -142,6 +142,11 @@ def one_thread():
     return Held(get, put, 1)
 
 
+def holds():
+    """Whether `one_thread` does something."""
+    return isinstance(one_thread(), Held)
+
+
 @functools.cache
 def _function(name):
     """openblas_NAME of the library that NumPy brings, under whatever name it goes there, or None."""

@@ -3,6 +3,9 @@
 An allocation above 128 KiB is fresh pages from the system, and touching each costs a page fault, every time. `empty`
 keeps the memory of large arrays and gives it out again when the last array, view or slice of it is gone - which CPython's
 reference counts tell exactly, so that nobody can see the difference but in time. At most LIMIT bytes are kept.
+
+A Python without the lock (3.13t) counts as well: what another thread lets go of may be told late, so that a buffer waits
+longer, but never early, so that none is given out twice; and `empty` looks and takes under a lock of its own.
 """
 
 import math

@@ -6,6 +6,7 @@ machine that does something else as well they can take twenty times as long. It 
 a product is cut depends on the settings below alone, never on what else the machine does.
 
 SAVI_THREADS in the environment, or `use(count)`, sets how many parts run at a time (default: the cores, at most 4).
+In training processes may take the threads' place (helpers.py); SAVI_HELPERS=0 leaves them out.
 While savi computes, NumPy's OpenBLAS is held at one thread and then set back; SAVI_BLAS_THREADS=0 leaves it alone.
 """
 
@@ -117,9 +118,20 @@ def matmul_by_columns(a, b, out):
     return out
 
 
+def inside():
+    """Whether this is a part."""
+    return getattr(_local, "inside", False)
+
+
+def alone(function, item, *arguments):
+    """function(item, *arguments) as a part, whose own parts run where they are."""
+    with blas.one_thread():
+        return _inside(function, item, *arguments)
+
+
 def _helpers():
     """How many threads may help this one."""
-    return 0 if getattr(_local, "inside", False) else count() - 1
+    return 0 if inside() else count() - 1
 
 
 def _submit(helpers, function, item):
@@ -142,7 +154,12 @@ def slices(n, work, most=None):
     pieces = max(1, min(count(), n, int(n * work // 4e6)))
     if most is not None and n > pieces * most:
         pieces = min(n, -(-n // (most * count())) * count())
-    return [slice(n * i // pieces, n * (i + 1) // pieces) for i in range(pieces)]
+    return cut(n, pieces)
+
+
+def cut(n, parts):
+    """0..n cut in that many slices, as equal as can be."""
+    return [slice(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
 
 
 def tee(items, n):
@@ -162,10 +179,10 @@ def tee(items, n):
     return [one(copy) for copy in itertools.tee(items, n)]
 
 
-def _inside(function, item):
-    before, _local.inside = getattr(_local, "inside", False), True
+def _inside(function, item, *arguments):
+    before, _local.inside = inside(), True
     try:
-        return function(item)
+        return function(item, *arguments)
     finally:
         _local.inside = before
 

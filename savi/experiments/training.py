@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine import given
+from ..engine import given, helpers
 from ..engine.files import PATIENCE, InputError, digest, expect, owned, tidy
 from ..inference.optimizers import Adam, clip_norm
 from . import checkpoints
@@ -97,6 +97,7 @@ def fit(
         return _trained(run, epochs, out, resume, progress, judge_at)
 
 
+@helpers.kept()
 def _trained(run, epochs, out, resume, progress, judge_at):
     """`fit`, whose arguments are checked and whose folder is this process's."""
     path = None if out is None else os.path.join(out, "last.npz")
@@ -173,7 +174,7 @@ class _Run:
 
     def step(self, state, path):
         """One minibatch: the method's gradients, clipped means over the batch, one step of Adam each."""
-        start = time.perf_counter(), time.process_time()
+        start = time.perf_counter(), helpers.processor_seconds()
         rows = self._order(state.epoch)[state.step * self.batch : (state.step + 1) * self.batch]
         x = self.examples.in_training(rows, self._rng(PREPARE, state.epoch, state.step))
         rng = self._rng(NOISE, state.epoch, state.step)
@@ -186,7 +187,7 @@ class _Run:
         optimizer = self.optimizer._replace(step_size=self.optimizer.step_size * self.decay**state.epoch)
         theta_state, theta = self._moved(optimizer, state.theta_state, state.theta, d_theta / len(x))
         phi_state, phi = self._moved(optimizer, state.phi_state, state.phi, d_phi / len(x), self.phi_decay)
-        self.cost.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+        self.cost.append((time.perf_counter() - start[0], helpers.processor_seconds() - start[1]))
         total = state.loss + float(loss.sum(dtype=float))
         return state._replace(
             theta=theta, phi=phi, theta_state=theta_state, phi_state=phi_state, step=state.step + 1, loss=total

@@ -11,8 +11,10 @@ from collections import deque
 
 import numpy as np
 
-from ..engine import given, threads
+from ..engine import given, helpers, threads
 from ..engine.files import InputError, expect
+
+BYTES = 5.5  # a gradient's sums over parameters take turns, too: threads gain less than in `infer`, more in double precision
 
 
 class InferenceMethod:
@@ -96,10 +98,10 @@ class InferenceMethod:
         x = self._given(model, theta, phi, x)
         noise = self._noise(model, theta, x, rng, noise)
 
-        def part(rows):
+        def part(rows, theta, phi, x, noise, beta):
             return self._gradient(model, theta, phi, x[rows], [e[:, rows] for e in noise], beta, rng)
 
-        loss, d_theta, d_phi = zip(*threads.side_by_side(part, self._slices(model, x)))
+        loss, d_theta, d_phi = zip(*self._in_parts(model, part, theta, phi, x, noise, beta))
         return np.concatenate(loss), _total(d_theta), _total(d_phi)
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
@@ -121,12 +123,23 @@ class InferenceMethod:
         noise = (model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps))
         return x, self.start(model, theta, phi, x, rng), noise
 
-    def _slices(self, model, x):
-        """The batch as slices for threads to work on, each as large as the model likes it."""
+    def _slices(self, model, x, worth=1.0):
+        """The batch as slices for threads to work on, each as large as the model likes it; worth: of a multiplication."""
         if not (self.divisible and model.divisible):
             return [slice(None)]
         most = None if model.chunk is None else max(1, model.chunk // self.samples)
-        return threads.slices(len(x), model.work * self.samples, most)
+        return threads.slices(len(x), model.work * self.samples * worth, most)
+
+    def _in_parts(self, model, part, theta, phi, x, *others):
+        """[part(rows, theta, phi, x, *others), ...] of a batch cut for helpers or for threads, whichever gain more."""
+        arguments, parts = (theta, phi, x, *others), 1
+        if self.divisible and model.divisible and model.chunk is None:
+            passes = self.passes / self.samples
+            parts = helpers.parts(len(x), model.work * self.samples, passes, theta.itemsize)
+        if parts > 1:
+            return helpers.side_by_side(part, threads.cut(len(x), parts), arguments, owners=(self, model))
+        rows = self._slices(model, x, theta.itemsize / BYTES)
+        return threads.side_by_side(lambda rows: part(rows, *arguments), rows)
 
     def _noise(self, model, theta, x, rng, noise):
         """The given noise (K + 1, S, B, D), checked, or a fresh draw."""

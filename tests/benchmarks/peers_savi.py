@@ -5,13 +5,14 @@ theta (P,), phi (Q,), lam (B, 2D) = [mu, log_var], x (B, M) in {0, 1}, noise (K+
 Gradients with respect to theta and phi are sums over the batch.
 """
 
+import contextvars
 import itertools
 
 import numpy as np
 
 import savi
 from savi import hvp
-from savi.engine import blas, threads
+from savi.engine import blas, helpers, threads
 from savi.experiments.evaluation import importance_weighted
 from savi.inference.iterative import Data, Gradient, Iterative, network
 from savi.inference.svi import ascend
@@ -39,6 +40,25 @@ def setup(H, K, dtype, alpha, gamma, beta=1.0, D=32, M=784):
     return Peer(H, K, np.dtype(dtype), alpha, gamma, beta, D, M)
 
 
+class Helped:
+    """function(...) in a block of helper processes, which lasts as long as this: until the next is made."""
+
+    latest = None
+
+    def __init__(self, function):
+        if Helped.latest:
+            Helped.latest.close()
+        Helped.latest, self.function = self, function
+        self.context, self.block = contextvars.copy_context(), helpers.kept()
+        self.context.run(self.block.__enter__)
+
+    def __call__(self, *arguments):
+        return self.context.run(self.function, *arguments)
+
+    def close(self):
+        self.context.run(self.block.__exit__, None, None, None)
+
+
 class Peer:
     def __init__(self, H, K, dtype, alpha, gamma, beta, D, M):
         self.K, self.dtype, self.beta = K, dtype, beta
@@ -48,6 +68,7 @@ class Peer:
         for product in hvp.METHODS:
             method = savi.SAVAE(self.encoder, K, alpha, gamma, hvp=product)
             setattr(self, "savae_step" if product == "exact" else f"savae_step_{product}", self._gradient(method))
+        self.savae_step_helpers = Helped(self.savae_step)
         self.vae_step = self._gradient(self.vae, slice(-1, None))
         self.trunk = network(self.model, [Gradient(), Data()], (H, H))
 

@@ -46,7 +46,8 @@ OPERATIONS = {  # what each side calls the same thing; the first is the one that
     "svi_run": {name: ["svi_run"] for name in SIDES},
     "vae_step": {name: ["vae_step"] for name in SIDES},
     "savae_step": {
-        "savi": ["savae_step", "savae_step_forward", "savae_step_central", "savae_step_complex", "savae_step_autograd"],
+        "savi": ["savae_step", "savae_step_helpers", "savae_step_forward", "savae_step_central", "savae_step_complex",
+                 "savae_step_autograd"],
         "autograd": ["savae_step"],
         "torch": ["savae_step", "savae_step_finite", "savae_step_byhand"],
         "jax": ["savae_step", "savae_step_byhand"],

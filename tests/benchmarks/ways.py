@@ -1,0 +1,177 @@
+"""One part, threads or helper processes? A training gradient each way, from which the rule in savi/engine/helpers.py has its
+constants.
+
+    python tests/benchmarks/ways.py                 all cases (two minutes); writes figures/benchmark_ways.json and the table on
+                                                    the page lessons/book/speed.md
+    python tests/benchmarks/ways.py --only 64,50 200,50     these again; keeps the JSON's others
+    python tests/benchmarks/ways.py --quick         one case, two rounds; writes nothing
+
+Nets as in steps.py, K = 10 inner steps; the batch is cut in as many parts as there are threads. The ways take turns of 15 ms
+or one call, after a call that is not counted, for three seconds; a way's times are the median and the lower quartile of its
+turns. A row during which other processes worked is left out, to be measured again. All give the same gradient to rounding,
+threads and helpers the same bits.
+
+A row also has what the rule knows of the step: the multiplications of one pass of the batch, and the number of passes.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import sys
+import time
+from unittest import mock
+
+import numpy as np
+from steps import ROOT, D, M, cores, inputs, machine
+
+sys.path.insert(0, ROOT)
+
+import savi
+from savi.engine import helpers, threads
+from savi.engine.files import replacing
+from savi.inference.base import BYTES
+
+PAGE = os.path.join(ROOT, "lessons", "book", "speed.md")
+OUT = os.path.join(ROOT, "figures", "benchmark_ways.json")
+SIZES = [(64, 50), (128, 50), (200, 50), (200, 200), (512, 50), (512, 128)]
+DTYPES = ("float32", "float64")
+METHODS = ("vae", "svi", "sa-vae")
+K, STEP_SIZE, MOMENTUM, SECONDS, TURN = 10, 0.02, 0.5, 3.0, 0.015
+DISTURBED = 0.1  # of a core: what other processes may have while a row is measured; one with more is left out
+WAYS = ("one", "threads", "helpers")
+
+
+class Step:
+    """A method's gradient on one batch."""
+
+    def __init__(self, name, H, B, dtype):
+        a = {what: array.astype(dtype) for what, array in inputs(H, B, dtype).items()}
+        encoder, sizes = savi.MLP([M, H, H, 2 * D]), (K, STEP_SIZE, MOMENTUM)
+        self.method = {
+            "vae": lambda: savi.VAE(encoder), "svi": lambda: savi.SVI(*sizes), "sa-vae": lambda: savi.SAVAE(encoder, *sizes),
+        }[name]()  # fmt: skip
+        self.model = savi.LatentGaussianModel(savi.MLPDecoder(savi.MLP([D, H, H, M]), savi.Bernoulli()))
+        self.noise = a["noise"][: self.method.training_steps + 1]
+        self.theta, self.phi, self.x = a["theta"], a["phi"], a["x"]
+        self.size = {"pass": B * self.model.work, "passes": self.method.passes}
+
+    def __call__(self):
+        return self.method.gradient(self.model, self.theta, self.phi, self.x, noise=self.noise)
+
+
+@contextlib.contextmanager
+def forced(way, parts):
+    """A block in which a gradient takes that way."""
+    helped = {"parts": lambda *size: parts if way == "helpers" else 1}
+    threaded = {"slices": lambda n, *size: threads.cut(n, 1 if way == "one" else parts)}
+    with mock.patch.multiple(helpers, **helped), mock.patch.multiple(threads, **threaded):
+        yield
+
+
+def turn(step, seconds):
+    """Milliseconds a call, after one that is not counted."""
+    step()
+    calls, start = 0, time.perf_counter()
+    while calls == 0 or time.perf_counter() - start < seconds:
+        step()
+        calls += 1
+    return 1e3 * (time.perf_counter() - start) / calls
+
+
+def processor_seconds():
+    """(of all processes, of this one and its children that have ended); the first where the system has /proc."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    with open("/proc/stat") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    everything = sum(ticks) - ticks[3] - ticks[4]  # without those that were idle, or waited for a disk
+    return np.array([everything / os.sysconf("SC_CLK_TCK"), sum(u.ru_utime + u.ru_stime for u in used)])
+
+
+def measured(step, seconds, parts):
+    """{way: (median, lower quartile) in ms} of turns that go round for so many seconds; five rounds at least."""
+    times, results = {way: [] for way in WAYS}, {}
+    with helpers.kept():
+        for way in WAYS:
+            with forced(way, parts):
+                results[way] = [a.copy() for a in step()]
+        end, i = time.perf_counter() + seconds, 0
+        while i < 5 or time.perf_counter() < end:
+            for way in np.roll(WAYS, i):
+                with forced(way, parts):
+                    times[way].append(turn(step, TURN))
+            i += 1
+    for a, b, c in zip(*(results[way] for way in WAYS)):
+        assert b.tobytes() == c.tobytes() and np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(a)
+    return {way: [round(float(q), 4) for q in np.quantile(t, (0.5, 0.25))] for way, t in times.items()}
+
+
+def markdown(results):
+    """The page's table: medians, and what the rule takes."""
+    lines = ["| | one part, ms | threads, ms | helpers, ms | the rule takes |", "|---|---:|---:|---:|---|"]
+    for row in results["rows"]:
+        itemsize, (H, B, dtype, name) = np.dtype(row["dtype"]).itemsize, (row[k] for k in ("H", "B", "dtype", "method"))
+        with threads.using(2):
+            helped, threaded = taken(B, row["pass"] / B, row["passes"], itemsize)
+        way = "helpers" if helped > 1 else "threads" if threaded > 1 else "one part"
+        cells = [f"{row['ms'][way][0]:.3g}" for way in WAYS]
+        lines.append(f"| {name}, H = {H}, B = {B}, {dtype} | " + " | ".join(cells) + f" | {way} |")
+    return "\n".join(lines)
+
+
+def taken(n, work, passes, itemsize):
+    """In how many parts the rules cut for helpers and for threads."""
+    with mock.patch.object(helpers, "_possible", lambda: True), helpers.kept():
+        helped = helpers.parts(n, work, passes, itemsize)
+    return helped, len(threads.slices(n, work * itemsize / BYTES))
+
+
+def write_page(results, path=PAGE):
+    """The table between the page's markers."""
+    with open(path, encoding="utf-8") as file:
+        before, _, rest = file.read().partition("<!-- ways -->\n")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"{before}<!-- ways -->\n{markdown(results)}\n<!-- /ways -->" + rest.partition("<!-- /ways -->")[2])
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Time training gradients in one part, in threads, with helpers.")
+    parser.add_argument("--only", nargs="+", metavar="H,B", help="measure these again; keep the JSON's others")
+    parser.add_argument("--quick", action="store_true", help="one case, two rounds; nothing is written")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
+    options = parser.parse_args()
+    sizes = [size for size in SIZES if not options.only or ",".join(map(str, size)) in options.only]
+    sizes, seconds = ([(64, 50)], 0.1) if options.quick else (sizes, SECONDS)
+    rows = []
+    for H, B in sizes:
+        for dtype in options.dtypes:
+            for name in METHODS:
+                step = Step(name, H, B, dtype)
+                before, start = processor_seconds(), time.perf_counter()
+                ms = measured(step, seconds, threads.count())
+                everything, own = processor_seconds() - before
+                others = (everything - own) / (time.perf_counter() - start)
+                if others > DISTURBED:
+                    print(
+                        f"{name:<7} H={H:<4} B={B:<4} {dtype}  disturbed: others had {others:.2f} of a core", flush=True
+                    )
+                    continue
+                rows.append({"H": H, "B": B, "dtype": dtype, "method": name, **step.size, "ms": ms})
+                told = "  ".join(f"{way} {t[0]:8.2f} {t[1]:8.2f}" for way, t in ms.items())
+                print(f"{name:<7} H={H:<4} B={B:<4} {dtype}  {told}", flush=True)
+    if options.quick:
+        return
+    key = lambda row: (row["H"], row["B"], row["dtype"], row["method"])  # noqa: E731
+    if os.path.exists(OUT):
+        with open(OUT) as file:
+            new = set(map(key, rows))
+            rows = sorted([row for row in json.load(file)["rows"] if key(row) not in new] + rows, key=key)
+    results = {"machine": machine(["savi"], cores()), "K": K, "rows": rows}
+    with replacing(OUT) as file:
+        file.write(json.dumps(results, indent=1).encode())
+    write_page(results)
+
+
+if __name__ == "__main__":
+    main()
