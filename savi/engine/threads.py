@@ -76,18 +76,33 @@ def run(function, items, parallel=True):
 
 
 def side_by_side(function, items):
-    """[function(item) for each of items], all at the same time; as in `run`. For a batch cut in `slices`."""
-    if len(items) == 1:
-        with blas.one_thread():
-            return [function(items[0])]
-    helpers = _helpers() if len(items) > 1 else 0
-    with blas.one_thread(), _short_turns if helpers else contextlib.nullcontext():
-        others = [_submit(helpers, function, item) for item in items[1:]] if helpers else []
+    """[function(item) for each of items], as many at the same time as there are threads. For a batch cut in `slices`."""
+    pool = _helpers() if len(items) > 1 else 0
+    results, left = [None] * len(items), deque(enumerate(items))
+
+    def work(_):
+        for i, item in _taken(left):
+            results[i] = function(item)
+
+    with blas.one_thread(), _short_turns if pool else contextlib.nullcontext():
+        others = [_submit(pool, work, None) for _ in items[1 : pool + 1]]
         try:
-            results = [_inside(function, items[0])] if helpers else [function(item) for item in items]
+            _inside(work, None) if pool else work(None)
         finally:
             wait(others)  # whatever happens, nobody works on when this returns
-        return results + [part.result() for part in others]
+        for part in others:
+            part.result()
+    return results
+
+
+def _taken(left):
+    """Yields what is left in a deque, from which several threads take."""
+    while True:
+        try:
+            item = left.popleft()
+        except IndexError:
+            return
+        yield item
 
 
 def matmul_by_columns(a, b, out):
@@ -129,13 +144,17 @@ def _done(result):
     return part
 
 
-def slices(n, work):
-    """0..n cut in slices for `run`: as many as there are threads, but none so small that threads gain nothing.
+def slices(n, work, most=None):
+    """0..n cut in slices for `side_by_side`: as many as there are threads, but none so small that threads gain nothing.
 
     work: multiplications per example between two turns of a thread at Python's lock, which is those of one pass through
-    a net; a tenth of a millisecond of products is worth a turn.
+    a net; a tenth of a millisecond of products is worth a turn. most: how many may be in a slice, None for any number;
+    then there are more slices, and as many for each thread.
     """
-    return cut(n, max(1, min(count(), n, int(n * work // 4e6))))
+    pieces = max(1, min(count(), n, int(n * work // 4e6)))
+    if most is not None and n > pieces * most:
+        pieces = min(n, -(-n // (most * count())) * count())
+    return cut(n, pieces)
 
 
 def cut(n, parts):

@@ -123,22 +123,22 @@ class InferenceMethod:
         noise = (model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps))
         return x, self.start(model, theta, phi, x, rng), noise
 
-    def _slices(self, model, x):
-        """The batch as slices for threads to work on."""
+    def _slices(self, model, x, worth=1.0):
+        """The batch as slices for threads to work on, each as large as the model likes it; worth: of a multiplication."""
         if not (self.divisible and model.divisible):
             return [slice(None)]
-        return threads.slices(len(x), model.work * self.samples)
+        most = None if model.chunk is None else max(1, model.chunk // self.samples)
+        return threads.slices(len(x), model.work * self.samples * worth, most)
 
     def _in_parts(self, model, part, theta, phi, x, *others):
         """[part(rows, theta, phi, x, *others), ...] of a batch cut for helpers or for threads, whichever gain more."""
-        arguments = theta, phi, x, *others
-        if not (self.divisible and model.divisible):
-            return threads.side_by_side(lambda rows: part(rows, *arguments), [slice(None)])
-        work = model.work * self.samples
-        parts = helpers.parts(len(x), work, self.passes / self.samples, theta.itemsize)
+        arguments, parts = (theta, phi, x, *others), 1
+        if self.divisible and model.divisible and model.chunk is None:
+            passes = self.passes / self.samples
+            parts = helpers.parts(len(x), model.work * self.samples, passes, theta.itemsize)
         if parts > 1:
             return helpers.side_by_side(part, threads.cut(len(x), parts), arguments, owners=(self, model))
-        rows = threads.slices(len(x), work * theta.itemsize / BYTES)
+        rows = self._slices(model, x, theta.itemsize / BYTES)
         return threads.side_by_side(lambda rows: part(rows, *arguments), rows)
 
     def _noise(self, model, theta, x, rng, noise):

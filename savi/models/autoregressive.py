@@ -13,7 +13,7 @@ import numpy as np
 
 from ..engine import given
 from ..engine.files import InputError, expect
-from ..nets.gated import GatedMLP
+from ..nets.gated_head import GatedHead
 from ..nets.pixelcnn import PixelCNN
 from ..nets.pixelcnn_sampling import in_order
 from .base import Decoder
@@ -43,12 +43,13 @@ class PixelCNNDecoder(Decoder):
         expect("maps", maps, maps or not self.place.map_inputs(self.latent_dim), "one at least, through which z enters")
         lines = self.place.map_inputs(self.latent_dim) + self.position_map
         self.trunk = PixelCNN(shape, channels, layers, kernel, first, given.whole("maps", maps) if lines else 0, stacks)
-        self.net = GatedMLP(self.place.head_inputs(self.latent_dim, channels), channels, self.outputs)
+        self.head = GatedHead(self.place.head_inputs(self.latent_dim, channels), channels, self.outputs)
         self.shapes = (lines, self.trunk.pixels * self.trunk.maps), self.place.join_shape(channels)
         (a, b), (c, d) = self.shapes
         self.offsets = np.cumsum([a * b, self.trunk.size, c * d])
-        self.size = int(self.offsets[-1]) + self.net.size
-        self.work = self.place.work(self.trunk, self.net)
+        self.size = int(self.offsets[-1]) + self.head.size
+        self.work = self.place.work(self.trunk, self.head)
+        self.chunk = max(1, self.place.rows // self.trunk.pixels)
         self.has_tangent, self.takes_probabilities = True, self.likelihood.takes_probabilities
         values = 2 if self.likelihood.vector else self.outputs
         self.step = 1 / max(1, values - 1)  # between two of a pixel's values, as the net reads them
@@ -60,14 +61,14 @@ class PixelCNNDecoder(Decoder):
 
     def split(self, theta):
         """(the maps' [M; m], the trunk's parameters, W_f, the head's), views."""
-        maps, trunk, join, net = np.split(theta, self.offsets)
-        return maps.reshape(self.shapes[0]), trunk, join.reshape(self.shapes[1]), net
+        maps, trunk, join, head = np.split(theta, self.offsets)
+        return maps.reshape(self.shapes[0]), trunk, join.reshape(self.shapes[1]), head
 
     def init(self, rng, dtype=np.float64, x=None):
         """theta (P,): as the net and the head draw theirs; M uniform with variance 1 / D, W_f 1 / C, m zero."""
         theta = np.zeros(self.size, dtype)
-        maps, trunk, join, net = self.split(theta)
-        trunk[...], net[...] = self.trunk.init(rng, dtype), self.net.init(rng, dtype)
+        maps, trunk, join, head = self.split(theta)
+        trunk[...], head[...] = self.trunk.init(rng, dtype), self.head.init(rng, dtype)
         for weights in (maps[: len(maps) - self.position_map], join):
             weights[...] = rng.uniform(-1, 1, weights.shape) * np.sqrt(3 / max(1, len(weights)))
         return theta
@@ -76,14 +77,14 @@ class PixelCNNDecoder(Decoder):
         """theta of this decoder, or of the one without z, otherwise alike: then z's weights are those of `fresh`."""
         z_at_head = self.place.head_inputs(self.latent_dim, 0)
         without_z = (
-            self.size - self.place.map_inputs(self.latent_dim) * self.shapes[0][1] - z_at_head * 2 * self.net.units
+            self.size - self.place.map_inputs(self.latent_dim) * self.shapes[0][1] - z_at_head * 2 * self.head.units
         )
         if theta.shape == fresh.shape or theta.shape != (without_z,):
             return super().adopt(theta, fresh)
         found, own = fresh.copy(), np.ones(self.size, bool)
-        maps, _, _, net = self.split(own)
+        maps, _, _, head = self.split(own)
         maps[: len(maps) - self.position_map] = False
-        self.net.layers(net)[0][:z_at_head] = False
+        self.head.layers(head)[0][:z_at_head] = False
         found[own] = theta
         return found
 
@@ -112,12 +113,11 @@ class PixelCNNDecoder(Decoder):
 
     def sample(self, theta, z, rng):
         """x (B, H W) drawn from p(x | z), z (B, D), one pixel after the other."""
-        maps, trunk, join, net = self.split(theta)
-        layers = self.net.layers(net)
+        maps, trunk, join, head = self.split(theta)
+        head = self.head.over(head)
 
         def draw(features):
-            inputs, shift = self.place.head_at(z, features, join)
-            out = self.net.forward(layers, self.net.started(net, inputs), shift)
+            out = head.at(self.place.at_pixel(head, z, features, join))
             return self.likelihood.sample(out, None, rng).reshape(len(z)) * self.step
 
         x = in_order(self.trunk, trunk, len(z), self.maps(maps, z[None])[0], draw, theta.dtype)
@@ -139,18 +139,34 @@ class PixelCNNDecoder(Decoder):
         return self.likelihood.without_latents, self.likelihood.log_prob(out, x)
 
     def seen(self, x):
-        """(what the net reads of x (B, H W), what the likelihood of single pixels does: vectors (B, H W, 1) or tokens (B, H W))."""
-        return x.real * self.step, x[..., None] if self.likelihood.vector else x.real.astype(int)
+        """(what the net reads of x (B, H W), what the likelihood does: a vector, or a token at each place)."""
+        return x.real * self.step, x if self.likelihood.vector else x.real.astype(int)
+
+    def laid(self, out):
+        """The head's outputs (N, O, H W), their memory in the order in which the likelihood reads them."""
+        return out if self.likelihood.vector else np.ascontiguousarray(out.transpose(0, 2, 1)).transpose(0, 2, 1)
+
+    def seen_outputs(self, out, batch):
+        """What the likelihood reads of such outputs: those of a vector (S, B, O H W), or of each place (S, B, H W, O)."""
+        if self.likelihood.vector:
+            return out.reshape(-1, batch, out.shape[1] * out.shape[2])
+        return out.transpose(0, 2, 1).reshape(-1, batch, out.shape[2], out.shape[1])
+
+    def whole(self, log_p):
+        """log p of images (S, B) from what the likelihood says of its vectors or places."""
+        return log_p if self.likelihood.vector else log_p.sum(axis=-1)
 
     def reference(self, theta, z, x):
         import autograd.numpy as anp
 
         parts, start = [], 0
         (a, b), (c, d) = self.shapes
-        for n in (a * b, self.trunk.size, c * d, self.net.size):
+        for n in (a * b, self.trunk.size, c * d, self.head.size):
             parts.append(theta[start : start + n])
             start += n
         weights, join = (anp.reshape(part, shape) for part, shape in zip(parts[::2], self.shapes))
         images, pixels = self.seen(np.asarray(x))
         out = self.place.reference(self, weights, parts[1], join, parts[3], z, images)
+        if self.likelihood.vector:
+            return self.likelihood.reference(anp.reshape(anp.moveaxis(out, -1, -2), (*out.shape[:2], -1)), pixels, None)
         return anp.sum(self.likelihood.reference(out, pixels, None), axis=-1)

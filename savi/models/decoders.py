@@ -194,7 +194,7 @@ class FixedDecoder(Decoder):
         if theta.shape != (decoder.size,):
             raise InputError(f"theta has shape {theta.shape}; {decoder!r} needs ({decoder.size},)")
         self.latent_dim, self.data_dim, self.work = decoder.latent_dim, decoder.data_dim, decoder.work
-        self.has_tangent, self.has_residual = decoder.has_tangent, decoder.has_residual
+        self.has_tangent, self.has_residual, self.chunk = decoder.has_tangent, decoder.has_residual, decoder.chunk
         self.takes_probabilities = decoder.takes_probabilities
 
     def __repr__(self):

@@ -5,72 +5,22 @@
             these are added up, and go once through W_f and back through the net
     Input   maps of z beside x: an evaluation is a pass through the net and one through the head
 
-Rows of the head are the pixels of (S, B, H W).
+The head works on images channels first, (S * B, channels, H W), with halves in its parameters (nets/gated_head.py). An image
+is worked out with few others: one with z late leaves 5 C numbers a pixel in each inner step, one with z at the input the
+records of a whole net, so that a batch of fifty takes hundreds of megabytes, and products are at full speed with 2000 rows.
 """
 
 import numpy as np
 
-from ..engine.records import ParamSum
-from .decoders import GivenX
+from ..engine.memory import empty
+from ..nets.gated_head import halved
+from .given_pixels import GivenPixels
 
 
-class _Pixels(GivenX):
-    """What both kinds share."""
-
-    @staticmethod
-    def map_inputs(D):
-        """How many inputs of the maps beside the position map."""
-        raise NotImplementedError
-
-    @staticmethod
-    def head_inputs(D, C):
-        """How many inputs the head has."""
-        raise NotImplementedError
-
-    @staticmethod
-    def join_shape(C):
-        """The shape of W_f."""
-        raise NotImplementedError
-
-    @staticmethod
-    def work(trunk, net):
-        """Multiplications in an evaluation of one example."""
-        raise NotImplementedError
-
-    @staticmethod
-    def head_at(z, features, join):
-        """(the head's input, its shift) at a pixel with features (B, C)."""
-        raise NotImplementedError
-
-    @staticmethod
-    def reference(decoder, weights, trunk, join, net, z, images):
-        """The logits (S, B, H W, O) in autograd.numpy; weights, trunk, join, net: the parts of theta."""
-        raise NotImplementedError
-
-    def __init__(self, decoder, theta, x):
-        self.weights, trunk, self.join, net = decoder.split(theta)
-        images, pixels = decoder.seen(x)
-        super().__init__(decoder, net, pixels)
-        self.decoder, (self.batch, self.pixels) = decoder, x.shape
-        self.over, self.shape = decoder.trunk.over(trunk, images), (*decoder.trunk.shape, decoder.trunk.maps)
-
-    def _by_example(self, array):
-        samples = len(array) // (self.batch * self.pixels)
-        return array.reshape(samples, self.batch, self.pixels, array.shape[-1])
-
-    def samples(self, record):
-        return len(record.output) // (self.batch * self.pixels)
-
-    def _whole(self, log_p):
-        return log_p.sum(axis=-1)
-
-    def repeated(self, weight):
-        """A weight of each example and sample (S * B,) as one of each row; a number as it is."""
-        return weight if np.isscalar(weight) else np.repeat(weight, self.pixels)
-
-
-class Late(_Pixels):
+class Late(GivenPixels):
     """z in the head, beside the features of each pixel."""
+
+    rows = 10_000
 
     @staticmethod
     def map_inputs(D):
@@ -85,46 +35,48 @@ class Late(_Pixels):
         return C, 2 * C
 
     @staticmethod
-    def work(trunk, net):
-        return trunk.pixels * net.size
+    def work(trunk, head):
+        return trunk.work + trunk.pixels * head.size  # the net comes first, and is by far the most
 
     @staticmethod
-    def head_at(z, features, join):
-        return z, features @ join
+    def at_pixel(head, z, features, join):
+        return z @ head.W + head.b + features @ halved(join)
 
     @staticmethod
-    def reference(decoder, weights, trunk, join, net, z, images):
+    def reference(decoder, weights, trunk, join, head, z, images):
         import autograd.numpy as anp
 
         maps = decoder.maps(weights, anp.zeros((1, len(images), 0)))[0]
         features = anp.reshape(decoder.trunk.reference(trunk, images, maps), (len(images), decoder.trunk.pixels, -1))
-        return decoder.net.reference(net, z[:, :, None], anp.dot(features, join))
+        return decoder.head.reference(head, z[:, :, None], anp.dot(features, join))
 
     def __init__(self, decoder, theta, x):
         super().__init__(decoder, theta, x)
         maps = decoder.maps(self.weights, np.zeros((1, self.batch, 0), self.dtype))[0]
         self.states = self.over.forward(maps)
-        self.f = self.states.features.reshape(self.batch * self.pixels, -1)
-        self.from_f, self._shifts = self.f @ self.join, {}
-
-    def _shift(self, S):
-        """What the features add to the head, for each row (S * B * H W, .)."""
-        if S not in self._shifts:
-            self._shifts[S] = np.broadcast_to(self.from_f, (S, *self.from_f.shape)).reshape(-1, self.from_f.shape[1])
-        return self._shifts[S]
+        self.from_f = halved(self.join).T @ self.states.features.transpose(0, 2, 1)
+        self.from_f += self.head.b[:, None]
 
     def forward(self, z):
-        record = self._new_record(len(z) * len(self.f), z)
-        self._by_example(record.x)[...] = z[:, :, None]
-        self.net.forward(self.layers, record, self._shift(len(z)))
-        return record
+        from_z = (z @ self.head.W)[..., None]
+        a = np.add(self.from_f, from_z, out=empty((len(z), *self.from_f.shape), from_z.dtype))
+        return self._record(a.reshape(-1, *self.from_f.shape[1:]), z)
 
     def backward(self, record):
-        return super().backward(record).sum(axis=2)
+        self._error(record)
+        record.d_a = self.head.backward(record)
+        return (record.d_a @ self.head.W.T).reshape(record.z.shape)
 
     def tangent(self, record, z_dot):
-        d_z_dot, dot = super().tangent(record, z_dot[:, :, None])
-        return d_z_dot.sum(axis=2), dot
+        a_dot = z_dot.reshape(len(record.d_a), -1) @ self.head.W
+        dot = self._tangent(record, a_dot[:, :, None])
+        dot.z, dot.d_a = z_dot, dot.delta.sum(axis=2)
+        return (dot.d_a @ self.head.W.T).reshape(z_dot.shape), dot
+
+    def imaginary(self, record, moved, r):
+        dot = super().imaginary(record, moved, r)
+        dot.d_a = moved.d_a.imag / r
+        return dot
 
     def param_sum(self, dtype=None):
         return _LateSum(self, dtype or self.dtype)
@@ -134,35 +86,47 @@ class _LateSum:
     """sum_r w_r d log p(x | z_r) / d theta, (P,); a weight is a number or one per example and sample (S * B,)."""
 
     def __init__(self, p, dtype):
-        self.p, self.head_sum, self.delta = p, ParamSum(p.net, dtype), 0.0
+        self.p, self.out = p, p.head.sums(dtype)
+        self.W, self.delta = np.zeros(p.head.W.shape, dtype), np.zeros(p.from_f.shape, dtype)
 
     def add(self, record, weight=1.0):
-        self.head_sum.add(record, self.p.repeated(weight))
-        self._add_delta(record, weight)
+        self._add_z(record.z, record.d_a, weight)
+        self.out.add(record.u, record.output, weight, 1)
+        self._add_delta(self.p.head.delta(record), weight)
 
     def add_tangent(self, record, dot, weight=1.0):
-        self.head_sum.add_tangent(record, dot, self.p.repeated(weight))
-        self._add_delta(dot, weight)
+        self._add_z(dot.z, record.d_a, weight)
+        self._add_z(record.z, dot.d_a, weight)
+        self.out.add(dot.u, record.output, weight, 0)
+        self.out.add(record.u, dot.output, weight, 1)
+        self._add_delta(dot.delta, weight)
 
-    def _add_delta(self, record, weight):
-        deltas = self.p._by_example(record.deltas[0])
+    def _add_z(self, z, d_a, weight):
+        self.W += (z.reshape(len(d_a), -1) * np.reshape(weight, (-1, 1)).astype(z.dtype, copy=False)).T @ d_a
+
+    def _add_delta(self, delta, weight):
+        """W_f, b and all that is behind the features are linear in the deltas, one per pixel: these are added up."""
         if not np.isscalar(weight):
-            weight = weight.reshape(-1, self.p.batch, 1, 1).astype(deltas.dtype, copy=False)
-        self.delta = self.delta + (weight * deltas).sum(axis=0)
+            weight = np.reshape(weight, (-1, 1, 1)).astype(delta.dtype, copy=False)
+        weighted = delta if np.isscalar(weight) and weight == 1 else weight * delta
+        for one in weighted.reshape(-1, *self.delta.shape):
+            self.delta += one
 
     def value(self):
-        p, head = self.p, self.head_sum.value()
-        if not np.ndim(self.delta):
-            return np.zeros(p.decoder.size, head.dtype)
-        delta = self.delta.reshape(len(p.f), -1)  # (B * H W, 2C)
-        d_maps = p.over.backward(p.states, (delta @ p.join.T).reshape(p.states.features.shape))
-        net = p.over.param_sum(head.dtype).add(p.states).value()
-        maps = d_maps.sum(axis=0).ravel()[: p.weights.size]
-        return np.concatenate([maps, net, (p.f.T @ delta).ravel(), head])
+        p, delta = self.p, self.delta  # (B, 2C, H W)
+        f = p.states.features
+        d_maps = p.over.backward(p.states, delta.transpose(0, 2, 1) @ halved(p.join).T, shared=True)
+        net = p.over.param_sum(delta.dtype).add(p.states).value()
+        maps = d_maps.ravel()[: p.weights.size]
+        join = halved((delta @ f).sum(axis=0).T)
+        head = p.decoder.head.gradient(self.W, delta.sum(axis=(0, 2)), self.out.V, self.out.c)
+        return np.concatenate([maps, net, join.ravel(), head])
 
 
-class Input(_Pixels):
+class Input(GivenPixels):
     """z in the first layer of the net, as maps beside x."""
+
+    rows = 2_400  # a record of the whole net in each step
 
     @staticmethod
     def map_inputs(D):
@@ -177,29 +141,33 @@ class Input(_Pixels):
         return 0, 2 * C
 
     @staticmethod
-    def work(trunk, net):
+    def work(trunk, head):
         return trunk.work
 
     @staticmethod
-    def head_at(z, features, join):
-        return features, None
+    def at_pixel(head, z, features, join):
+        return features @ head.W + head.b
 
     @staticmethod
-    def reference(decoder, weights, trunk, join, net, z, images):
+    def reference(decoder, weights, trunk, join, head, z, images):
         import autograd.numpy as anp
 
         (S, B), (H, W) = z.shape[:2], decoder.trunk.shape
         maps = anp.reshape(decoder.maps(weights, z), (S * B, H, W, decoder.trunk.maps))
         features = decoder.trunk.reference(trunk, np.tile(images, (S, 1)), maps)
-        return decoder.net.reference(net, anp.reshape(features, (S, B, H * W, -1)))
+        return decoder.head.reference(head, anp.reshape(features, (S, B, H * W, -1)))
 
     def forward(self, z):
         states = self.over.forward(self.decoder.maps(self.weights, z).reshape(len(z) * self.batch, *self.shape))
-        record = self._new_record(len(z) * self.batch * self.pixels, states.features)
-        record.x[...] = states.features.reshape(record.x.shape)
-        self.net.forward(self.layers, record)
-        record.states, record.z = states, z
+        a = self.head.W.T @ states.features.transpose(0, 2, 1)
+        a += self.head.b[:, None]
+        record = self._record(a, z)
+        record.states = states
         return record
+
+    def _back(self, delta):
+        """d features (S B, H W, C)."""
+        return delta.transpose(0, 2, 1) @ self.head.W.T
 
     def _d_maps(self, d_maps, z):
         """Gradients of maps (S B, H, W, maps) as rows, and of z (S, B, D)."""
@@ -208,17 +176,17 @@ class Input(_Pixels):
         return rows, (rows @ M.T).reshape(z.shape)
 
     def backward(self, record):
-        d_f = super().backward(record)
-        d_maps = self.over.backward(record.states, d_f.reshape(record.states.features.shape))
-        record.d_maps, d_z = self._d_maps(d_maps, record.z)
+        self._error(record)
+        self.head.backward(record)
+        record.delta = self.head.delta(record)
+        record.d_maps, d_z = self._d_maps(self.over.backward(record.states, self._back(record.delta)), record.z)
         return d_z
 
     def tangent(self, record, z_dot):
         maps_dot = z_dot @ self.weights[: self.decoder.latent_dim]
         states = self.over.tangent(record.states, maps_dot.reshape(len(z_dot) * self.batch, *self.shape))
-        features = self._by_example(states.features.reshape(-1, self.net.inputs))
-        d_f_dot, dot = super().tangent(record, features)
-        d_maps = self.over.tangent_backward(record.states, states, d_f_dot.reshape(states.features.shape))
+        dot = self._tangent(record, self.head.W.T @ states.features.transpose(0, 2, 1))
+        d_maps = self.over.tangent_backward(record.states, states, self._back(dot.delta))
         dot.states, dot.z = states, z_dot
         dot.d_maps, d_z_dot = self._d_maps(d_maps, z_dot)
         return d_z_dot, dot
@@ -226,7 +194,7 @@ class Input(_Pixels):
     def imaginary(self, record, moved, r):
         dot = super().imaginary(record, moved, r)
         dot.states = self.over.imaginary(record.states, moved.states, r)
-        dot.z, dot.d_maps = moved.z.imag / r, moved.d_maps.imag / r
+        dot.d_maps = moved.d_maps.imag / r
         return dot
 
     def param_sum(self, dtype=None):
@@ -237,19 +205,31 @@ class _InputSum:
     """sum_r w_r d log p(x | z_r) / d theta, (P,)."""
 
     def __init__(self, p, dtype):
-        self.p, self.head_sum, self.net_sum = p, ParamSum(p.net, dtype), p.over.param_sum(dtype)
+        self.p, self.out, self.net_sum = p, p.head.sums(dtype), p.over.param_sum(dtype)
+        self.W, self.b = np.zeros(p.head.W.shape, dtype), np.zeros(p.head.b.shape, dtype)
         self.maps = np.zeros(p.weights.shape, dtype)
 
     def add(self, record, weight=1.0):
-        self.head_sum.add(record, self.p.repeated(weight))
+        self.out.add(record.u, record.output, weight, 1)
+        self._add_features(record.states, record.delta, weight, 1)
         self.net_sum.add(record.states, weight)
         self._add_maps(record.z, 1, record.d_maps, weight)
 
     def add_tangent(self, record, dot, weight=1.0):
-        self.head_sum.add_tangent(record, dot, self.p.repeated(weight))
+        self.out.add(dot.u, record.output, weight, 0)
+        self.out.add(record.u, dot.output, weight, 1)
+        self._add_features(dot.states, record.delta, weight, 0)
+        self._add_features(record.states, dot.delta, weight, 1)
         self.net_sum.add_tangent(record.states, dot.states, weight)
         self._add_maps(dot.z, 0, record.d_maps, weight)
         self._add_maps(record.z, 1, dot.d_maps, weight)
+
+    def _add_features(self, states, delta, weight, last):
+        """+ [f, last]^T delta, weighted."""
+        weight = np.reshape(weight, (-1, 1, 1)).astype(delta.dtype, copy=False)
+        self.W += ((delta @ states.features) * weight).sum(axis=0).T
+        if last:
+            self.b += (delta.sum(axis=2) * weight[:, 0]).sum(axis=0)
 
     def _add_maps(self, z, last, d_maps, weight):
         """+ [z, last]^T d_maps, weighted."""
@@ -258,7 +238,8 @@ class _InputSum:
         self.maps[D:] += last * d_maps.sum(axis=0)
 
     def value(self):
-        return np.concatenate([self.maps.ravel(), self.net_sum.value(), self.head_sum.value()])
+        head = self.p.decoder.head.gradient(self.W, self.b, self.out.V, self.out.c)
+        return np.concatenate([self.maps.ravel(), self.net_sum.value(), head])
 
 
 PLACES = {"late": Late, "input": Input}  # by the name of z_at

@@ -55,6 +55,11 @@ def image_shape(shape):
     return tuple(given.whole(name, n, 1) for name, n in zip(("height", "width"), shape))
 
 
+def column_sums(a):
+    """The sum of the rows of a (rows, columns), by a product, which is quicker where the columns are few."""
+    return np.ones(len(a), a.dtype) @ a
+
+
 def _past(mask):
     return {"A": 0, "B": 1}[given.one_of("mask", mask, ("A", "B"))]
 
@@ -95,13 +100,18 @@ class Grid:
         return a
 
     def _lines(self, a):
-        return self.rows(a).reshape(-1, self.lines, self.pitch, a.shape[1])
+        rows = self.rows(a)
+        return rows.reshape(len(rows) // (self.lines * self.pitch), self.lines, self.pitch, a.shape[1])
 
     def put(self, images):
         """An array that holds images (N, H, W, C)."""
         a = self.empty(len(images), images.shape[-1], images.dtype)
         self.pixels(a)[...] = images
         return self.clear(a)
+
+    def take(self, a, grid):
+        """The array a of another grid of such images as one of this grid; a itself where they are the same."""
+        return a if grid is self else self.put(grid.pixels(a))
 
 
 class Convolution:
@@ -125,7 +135,8 @@ class Convolution:
     def forward(self, layer, x, out):
         """a (rows, outputs), written to `out`, an array of the grid, whose gaps are not cleared."""
         self.linear(layer, x, out)
-        self.grid.rows(out)[...] += layer[-1]
+        lines = self.grid.rows(out).reshape(-1, self.grid.pitch * self.outputs)
+        lines += np.tile(layer[-1], self.grid.pitch)  # a short row is added slowly
         return out
 
     def linear(self, layer, x, out):
@@ -147,7 +158,8 @@ class Convolution:
         for (dy, dx, m), W in zip(self.taps, self._lines_of(out)):
             for q, inputs in self._phases(x, dy, dx, m):
                 W += inputs.T @ rows[q::m]
-        out[-1] += last * rows.sum(axis=0)
+        if last:
+            out[-1] += column_sums(rows)
         return out
 
     def at(self, layer, x, rows):

@@ -25,7 +25,7 @@ class Layer:
     def __init__(self, grid, kernel, inputs, channels, stacks, first, last):
         mask = "A" if first else "B"
         taps = left(kernel, mask) if stacks == 2 else causal(kernel, mask)
-        self.first, self.last, self.channels = first, last, channels
+        self.grid, self.first, self.last, self.channels = grid, first, last, channels
         self.across = Convolution(grid, taps, inputs, 2 * channels)
         self.down = Convolution(grid, above(kernel, mask), inputs, 2 * channels) if stacks == 2 else None
         self.shapes = {"W": self.across.shape, "out": (channels + 1, channels if last else 2 * channels)}
@@ -56,10 +56,12 @@ class PixelCNN:
         expect("stacks", stacks, self.stacks <= 2, "1 or 2")
         self.kernels = (first, *[kernel] * (given.whole("layers", layers, 1) - 1))
         height, width = self.shape
-        self.grid = Grid(height, width, max(k // 2 for k in self.kernels))
+        grids = {k // 2: Grid(height, width, k // 2) for k in self.kernels}  # none reaches further than its layer needs
         ends = [i == 0 for i in range(layers)], [i == layers - 1 for i in range(layers)]
         self.layers = [
-            Layer(self.grid, k, self.channels if i else 1 + self.maps, self.channels, stacks, ends[0][i], ends[1][i])
+            Layer(
+                grids[k // 2], k, self.channels if i else 1 + self.maps, self.channels, stacks, ends[0][i], ends[1][i]
+            )
             for i, k in enumerate(self.kernels)
         ]
         self.size = sum(layer.size for layer in self.layers)

@@ -26,7 +26,7 @@ from ..nets.resnet import ResNet
 from .trials import at_both, kept, searched, spend, surviving, trainer
 
 BARE, PLAIN, REFINED = "without z, no position map", "without z", "VAE, then SVI"
-STEPS, MOMENTUM, SAMPLES, SOURCE_STEP = 10, 0.5, 20, 0.02  # the source's inner step is 1 / batch
+MOMENTUM, SAMPLES, SOURCE_STEP = 0.5, 20, 0.02  # the source's inner step is 1 / batch
 TEST_GRID, TRAINING_GRID = (
     {"step_size": sizes} for sizes in ((0.01, 0.02, 0.05, 0.1, 0.2, 0.5), (0.02, 0.05, 0.1, 0.2))
 )
@@ -36,7 +36,7 @@ TUNING_SEED, FIRST, RATE = 100, {"step_size": 0.1}, 2e-3  # RATE: of Adam, whose
 class Scale(NamedTuple):
     """The size of an experiment: data set and its side in pixels; latents; the decoder's channels and the encoder's stages;
     processor seconds of pretraining, of each run's training and of each run that tunes; epochs at which all are read; how many
-    test images, and how many samples estimate log p(x); the units of the iterative network."""
+    test images, and how many samples estimate log p(x); the units of the iterative network; K inner steps."""
 
     data: str = "omniglot"
     side: int = 14
@@ -51,6 +51,7 @@ class Scale(NamedTuple):
     valid: int = 200
     iw_samples: int = 100
     units: int = 128
+    steps: int = 10
 
     @property
     def shape(self):
@@ -67,7 +68,7 @@ class Scale(NamedTuple):
 
     def method(self, name):
         """A method of the table by its name."""
-        encoder, inner = ResNet(self.shape, self.stages, 2 * self.latent), (STEPS, FIRST["step_size"], MOMENTUM)
+        encoder, inner = ResNet(self.shape, self.stages, 2 * self.latent), (self.steps, FIRST["step_size"], MOMENTUM)
         if name == "iterative":
             net = network(self.model(self.latent), [Gradient()], [self.units] * 2)
             return Iterative(net, [Gradient()], 5, 1)
@@ -101,7 +102,7 @@ def tuned(folder, scale, name):
         run = spend(lambda epochs: train(epochs, out), scale.tuning)
         return min(each["loss"] for each in _at_test(scale, made, how, run, data)[1])
 
-    place = _made(folder, "tuning", _file(name))
+    place = _made(folder, "tuning", _file(name, scale.steps))
     return kept(f"{place}.json", searched, place, loss, FIRST, TRAINING_GRID)
 
 
@@ -139,7 +140,7 @@ def _with_z(folder, scale, seed, name):
 
     def measure(result):
         found = {"trained with": step}
-        ways = {"own": how} | ({"svi": VAE(how.encoder, STEPS, 0.1, MOMENTUM)} if name == "VAE" else {})
+        ways = {"own": how} | ({"svi": VAE(how.encoder, scale.steps, 0.1, MOMENTUM)} if name == "VAE" else {})
         for way, inference in ways.items():
             if inference.inner_settings:
                 inference = _at_test(scale, made, inference, result, data)[0]
@@ -150,7 +151,7 @@ def _with_z(folder, scale, seed, name):
         return found
 
     train = surviving(_training(scale, made, how, data, seed + 1000, start_from=start, warmup_epochs=1))
-    both = at_both(_made(folder, str(seed), _file(name)), train, scale.epochs, scale.seconds, measure)
+    both = at_both(_made(folder, str(seed), _file(name, scale.steps)), train, scale.epochs, scale.seconds, measure)
     for view in both.values():
         for way in {"own", "svi"} & set(view):
             view[way] |= {key: view[key] for key in ("epochs", "cpu", "trained with")}
@@ -184,8 +185,9 @@ def _rng(seed):
     return np.random.default_rng([seed, 1])
 
 
-def _file(name):
-    return name.replace(",", "").replace(" ", "-")
+def _file(name, steps=None):
+    """The name of a row's folder; K is in it where z is."""
+    return name.replace(",", "").replace(" ", "-") + (f"-K{steps}" if steps else "")
 
 
 def _made(*parts):

@@ -45,4 +45,4 @@ class Loop:
             f = self.model.objective(theta, x[rows])
             return ascend(f, lam[rows], [e[:, rows] for e in noise[: self.K]], self.alpha, self.gamma)
 
-        return np.concatenate(threads.side_by_side(part, threads.slices(len(x), self.model.work)))
+        return np.concatenate(threads.side_by_side(part, threads.slices(len(x), self.model.work, self.model.chunk)))

@@ -26,7 +26,7 @@ def as_before():
 def parts_of_any_size(monkeypatch):
     """Cut even small batches."""
     cut = threads.slices
-    monkeypatch.setattr(threads, "slices", lambda n, work: cut(n, 1e12))
+    monkeypatch.setattr(threads, "slices", lambda n, work, most=None: cut(n, 1e12))
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,31 @@ def test_the_number_of_parts_follows_the_work_and_covers_every_example_once():
             rows = threads.slices(n, work)
             assert np.array_equal(np.concatenate([np.arange(n)[r] for r in rows]), np.arange(n))
             assert len(rows) <= min(4, n) and (len(rows) == 1 or n * work >= 4e6 * len(rows))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_slices_are_no_larger_than_asked_and_as_many_for_each_thread(count):
+    threads.use(count)
+    for n in (1, 2, 7, 50):
+        for most in (1, 3, 10, 100):
+            rows = threads.slices(n, 1, most)
+            assert np.array_equal(np.concatenate([np.arange(n)[r] for r in rows]), np.arange(n))
+            assert max(len(np.arange(n)[r]) for r in rows) <= most
+            assert len(rows) == 1 or len(rows) == n or len(rows) % count == 0
+    assert len(threads.slices(7, 1, 7)) == 1
+
+
+def test_more_parts_than_threads_are_shared_by_all_threads():
+    threads.use(2)
+    both, seen = threading.Barrier(2), []
+
+    def part(i):
+        both.wait(5)
+        seen.append(threading.get_ident())
+        return i
+
+    assert threads.side_by_side(part, list(range(6))) == list(range(6))
+    assert sorted(map(seen.count, set(seen))) == [3, 3]
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -215,7 +215,7 @@ def test_the_gradient_is_autograds_for_any_shapes(p, encodings, update, steps, s
 def test_a_gradient_in_parts_is_the_gradient(monkeypatch):
     p, results = small(), []
     cut = threads.slices
-    monkeypatch.setattr(threads, "slices", lambda n, work: cut(n, 1e12))
+    monkeypatch.setattr(threads, "slices", lambda n, work, most=None: cut(n, 1e12))
     for count in (1, 2, 3):
         threads.use(count)
         results.append(gradient(p))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import (
+    MLP,
     SAVAE,
     SVI,
     VAE,
@@ -18,12 +19,14 @@ from savi import (
     Gaussian,
     InputError,
     LatentGaussianModel,
+    MLPDecoder,
     PixelCNNDecoder,
     ResNet,
     fit,
     hvp,
     reference,
 )
+from savi.engine import threads
 from savi.testing import assert_close, seeds
 
 PLACES = ["late", "input"]
@@ -161,9 +164,7 @@ def test_a_pixels_probability_does_not_see_it_and_what_comes_after_it_to_the_bit
     for i in range(20):
         other = p.x.copy()
         other[:, i:] = 1 - other[:, i:]
-        outs = [
-            g._by_example(g.forward(z).output)[:, :, i] for g in (p.decoder.given(p.theta, x) for x in (p.x, other))
-        ]
+        outs = [g.outputs(g.forward(z))[:, :, i] for g in (p.decoder.given(p.theta, x) for x in (p.x, other))]
         assert np.array_equal(*outs)
 
 
@@ -203,7 +204,7 @@ def test_pixel_by_pixel_the_outputs_are_those_of_the_whole_image(z_at, stacks):
     p = Point(z_at, stacks, shape=(4, 3), layers=3, maps=2)
     z = p.lam[:, :2]
     given_x = p.decoder.given(p.theta, p.x)
-    whole = given_x._by_example(given_x.forward(z[None]).output)[0]
+    whole = given_x.outputs(given_x.forward(z[None]))[0]
     p.decoder.likelihood = told = _Told(p.x)
     assert np.array_equal(p.decoder.sample(p.theta, z, None), p.x)
     assert_close(np.stack(told.outputs, axis=1), whole, 1e-12, 1e-13)
@@ -258,6 +259,33 @@ def test_single_precision_stays_single_and_near(z_at):
         assert {a.dtype for a in results[-1]} == {np.dtype(dtype)}
     for single, double in zip(*results):
         assert_close(single, double, 1e-4)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("z_at", PLACES)
+def test_a_batch_in_chunks_has_the_gradients_of_the_whole_and_each_image_its_lam(z_at, samples):
+    """Seven images, two at a time or all, on one thread or two; the numbers drawn are the same."""
+    p, encoder, results = Point(z_at, B=7, shape=(4, 3)), ResNet((4, 3), (2,), 4), []
+    phi = np.random.default_rng(1).uniform(-1, 1, encoder.size)
+    for chunk, count in ((None, 1), (2 * samples, 1), (2 * samples, 2), (1, 2)):
+        p.model.chunk = chunk
+        with threads.using(count):
+            assert len(SVI(2, samples=samples)._slices(p.model, p.x)) == {None: 1, 1: 7}.get(chunk, 4)
+            method, rng = SAVAE(encoder, 2, samples=samples), np.random.default_rng(2)
+            found = method.gradient(p.model, p.theta, phi, p.x, rng)
+            results.append((*found, method.infer(p.model, p.theta, phi, p.x, rng), rng.random()))
+    for other in results[1:]:
+        for name, one, two in zip(("loss", "d theta", "d phi", "lam", "what is drawn next"), results[0], other):
+            assert_close(two, one, 1e-11, 1e-13, name)
+
+
+@pytest.mark.parametrize("z_at, side, most", [("late", 28, 12), ("late", 14, 51), ("input", 28, 3), ("input", 60, 1)])
+def test_as_many_images_are_worked_out_at_a_time_as_have_rows_enough(z_at, side, most):
+    decoder = PixelCNNDecoder((side, side), 2, 2, 2, z_at=z_at)
+    model = LatentGaussianModel(FixedDecoder(decoder, np.zeros(decoder.size)))
+    assert (
+        model.chunk == decoder.chunk == most and LatentGaussianModel(MLPDecoder(MLP([2, 3]), Bernoulli())).chunk is None
+    )
 
 
 @pytest.mark.parametrize("z_at", PLACES)

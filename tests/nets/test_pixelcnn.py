@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from savi import InputError
-from savi.engine.records import ParamSum
 from savi.nets import gated
-from savi.nets.gated import GatedMLP
+from savi.nets.gated_head import GatedHead
 from savi.nets.pixelcnn import PixelCNN
 from savi.testing import arrays, assert_close, check_gradient, seeds, sizes
 
@@ -23,50 +22,55 @@ def test_gates_slopes_and_bends_are_the_complex_steps(a, a_dot, d):
     g, ts = gated.gate(a)
     assert_close(g, np.tanh(a[:, :2]) / (1 + np.exp(-a[:, 2:])), 1e-13, 1e-14)
     p = gated.slopes(ts)
-    back = gated.gate_back(p, d, np.empty_like(a))
+    back, a_dot_halves = gated.gate_back(p, d, np.empty_like(a)), gated.halves(a_dot)
     check_gradient(lambda a: d * gated.gate(a)[0], a, back, "complex", atol=1e-13)
     moved = a + 1e-20j * a_dot
-    assert_close(gated.moved(p, a_dot), gated.gate(moved)[0].imag / 1e-20, 1e-12, 1e-13, "g_dot")
-    p_dot = gated.slopes(gated.gate(moved)[1]).imag / 1e-20
-    assert_close(gated.bends(ts, a_dot), p_dot, 1e-12, 1e-13, "p_dot")
+    assert_close(gated.moved(p, a_dot_halves), gated.gate(moved)[0].imag / 1e-20, 1e-12, 1e-13, "g_dot")
+    p_dot = np.imag(gated.slopes(gated.gate(moved)[1])) / 1e-20
+    assert_close(np.array(gated.bends(ts, a_dot_halves)), p_dot, 1e-12, 1e-13, "p_dot")
 
 
 def test_a_gate_far_out_is_finite():
     a = np.array([[-1e4, 1e4, -1e4, 1e4]])
     g, ts = gated.gate(a)
     assert np.array_equal(g, [[-0.0, 1.0]])
-    assert np.isfinite(gated.bends(ts, np.ones((1, 4)))).all() and not gated.slopes(ts).any()
+    assert np.isfinite(gated.bends(ts, gated.halves(np.ones((1, 4))))).all() and not np.any(gated.slopes(ts))
 
 
-@given(sizes, sizes, sizes, sizes, seeds, st.booleans())
+@given(sizes, sizes, sizes, sizes, sizes, seeds, st.booleans())
 @settings(max_examples=40)
-def test_a_gated_net_and_its_tangents_are_autograds_and_the_complex_steps(rows, inputs, units, outputs, seed, shifted):
-    net, rng = GatedMLP(inputs, units, outputs), np.random.default_rng(seed)
-    params, x, x_dot = rng.normal(size=net.size), *rng.normal(size=(2, rows, inputs))
-    shift = rng.normal(size=(rows, 2 * units)) if shifted else None
+def test_a_head_and_its_tangents_are_autograds_and_the_complex_steps(
+    N, pixels, inputs, units, outputs, seed, everywhere
+):
+    """a_dot at each pixel, or the same one at all of them; sin stands for what is behind the output."""
+    head, rng, r = GatedHead(inputs, units, outputs), np.random.default_rng(seed), 1e-20
+    params, x, weights = rng.normal(size=head.size), rng.normal(size=(N, pixels, inputs)), rng.normal(size=N)
+    over = head.over(params)
+    a, a_dot = (over.W.T @ x.transpose(0, 2, 1)) + over.b[:, None], rng.normal(size=(N, 2 * units, pixels))
+    a_dot = a_dot[..., :1] if everywhere else a_dot
 
-    def passed(x):
-        layers, record = net.layers(params), net.started(params, x)
-        net.forward(layers, record, shift)
+    def passed(a):
+        record = over.forward(a.copy())
         output = record.output.copy()
         record.output[...] = np.sin(output)
-        return record, output, net.backward(net.transposed(layers)(), record)
+        return record, output, over.backward(record), over.delta(record)
 
-    record, output, d_x = passed(x)
-    reference = lambda params, x: net.reference(params, x, 0.0 if shift is None else shift)  # noqa: E731
-    assert_close(output, reference(params, x), 1e-12, 1e-13)
-    judge = autograd.grad(lambda params, x: anp.sum(-anp.cos(reference(params, x))), (0, 1))(params, x)
-    assert_close(ParamSum(net, float).add(record).value(), judge[0], 1e-10, 1e-12, "d params")
-    assert_close(d_x, judge[1], 1e-10, 1e-12, "d x")
-    dot = record.block.tangent_record(record.slot)
-    dot.x[...] = x_dot
-    net.tangent(net.layers(params), record, dot)
-    dot.output[...] *= np.cos(output)
-    d_x_dot = net.tangent_backward(net.transposed(net.layers(params))(), record, dot)
-    moved, _, d_moved = passed(x + 1e-20j * x_dot)
-    assert_close(d_x_dot, d_moved.imag / 1e-20, 1e-11, 1e-13, "R{d x}")
-    found = ParamSum(net, float).add_tangent(record, dot).value()
-    assert_close(found, ParamSum(net, complex).add(moved).value().imag / 1e-20, 1e-11, 1e-13, "R{d params}")
+    record, output, d_a, delta = passed(a)
+    assert_close(output, head.reference(params, x).transpose(0, 2, 1), 1e-12, 1e-13)
+    assert_close(over.at(a[:, :, 0]), output[:, :, 0], 1e-13, 1e-14)
+    assert_close(d_a, delta.sum(axis=2), 1e-11, 1e-12, "d a, summed")
+    total = over.sums(float)
+    total.add(record.u, record.output, weights, 1)
+    delta_w = weights[:, None, None] * delta
+    found = head.gradient(np.einsum("npi,nap->ia", x, delta_w), delta_w.sum(axis=(0, 2)), total.V, total.c)
+    judge = autograd.grad(lambda params: anp.sum(-weights[:, None, None] * anp.cos(head.reference(params, x))))(params)
+    assert_close(found, judge, 1e-10, 1e-12, "d params")
+    dot = over.tangent(record, a_dot)
+    moved, moved_output, _, moved_delta = passed(a + 1j * r * a_dot)
+    assert_close(dot.u, moved.u.imag / r, 1e-11, 1e-13, "R{u}")
+    assert_close(dot.output, moved_output.imag / r, 1e-11, 1e-13, "R{out}")
+    dot.output *= np.cos(output)
+    assert_close(over.tangent_backward(record, dot), moved_delta.imag / r, 1e-10, 1e-12, "R{delta}")
 
 
 # --- the net --------------------------------------------------------------------------------------------------------------

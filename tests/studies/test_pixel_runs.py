@@ -9,7 +9,7 @@ from savi.data.dataset import Dataset, binarize
 from savi.studies import pixel_runs, trials
 from savi.studies.pixel_runs import BARE, PLAIN, REFINED, Scale
 
-TINY = Scale("bits", 5, 2, 2, (2,), 0.01, 0.01, 0.01, 0.3, 5, 5, 3, 4)
+TINY = Scale("bits", 5, 2, 2, (2,), 0.01, 0.01, 0.01, 0.3, 5, 5, 3, 4, 2)
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +17,6 @@ def _few_images(monkeypatch):
     rng = np.random.default_rng(0)
     bits = Dataset("bits", *(rng.random((n, 25), dtype=np.float32) for n in (600, 10, 10)), (5, 5), prepare=binarize)
     monkeypatch.setattr(Scale, "load", lambda self: bits)
-    monkeypatch.setattr(pixel_runs, "STEPS", 2)
 
 
 @pytest.mark.parametrize("name", [PLAIN, BARE, "VAE", "SVI, step 0.02", "SVI", "VAE+SVI+KL", "SA-VAE", "iterative"])
