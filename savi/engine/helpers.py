@@ -45,10 +45,14 @@ def _possible():
     thread, where no other can hold a lock that a helper would wait for, and with one thread in the matrix library."""
     locked = getattr(sys, "_is_gil_enabled", lambda: True)()
     asked = given.digits("SAVI_HELPERS", os.environ.get("SAVI_HELPERS") or "1") > 0 and threads.count() > 1
-    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-    idle = all(thread.name.startswith(IDLE) or type(thread).__module__.startswith(IDLE) for thread in others)
+    idle = all(thread.name.startswith(IDLE) or type(thread).__module__.startswith(IDLE) for thread in _others())
     safe = idle and threading.current_thread() is threading.main_thread() and blas.holds()
     return asked and locked and sys.platform == "linux" and safe
+
+
+def _others():
+    """All threads but the main one."""
+    return [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
 
 
 def parts(n, work, passes, itemsize):

@@ -29,8 +29,12 @@ SECONDS = 30  # until when something must have happened that happens at once
 
 @pytest.fixture(autouse=True)
 def parts_of_any_size(monkeypatch):
-    """Two threads, or as many as a test asks for, each with a part of even a small batch; no child is left in the end."""
-    parts, cut = helpers.parts, threads.slices
+    """Two threads, or as many as a test asks for, each with a part of even a small batch; no child is left in the end.
+
+    Threads that other tests have left are no reason to have no helpers.
+    """
+    parts, cut, others, before = helpers.parts, threads.slices, helpers._others, helpers._others()
+    monkeypatch.setattr(helpers, "_others", lambda: [thread for thread in others() if thread not in before])
     monkeypatch.delenv("SAVI_HELPERS", raising=False)
     monkeypatch.setattr(helpers, "parts", lambda n, *step: parts(n, 1, 1e12, 4))
     monkeypatch.setattr(threads, "slices", lambda n, *work: cut(n, 1e12))
@@ -92,6 +96,7 @@ def test_a_fit_with_helpers_is_a_fit_with_threads(method, dtype, monkeypatch):
     monkeypatch.setattr(helpers, "side_by_side", by_threads)
     assert bits(with_helpers.last) == bits(trained(method, dtype=dtype).last)
     monkeypatch.undo()
+    monkeypatch.setattr(helpers, "_others", list)
 
 
 X = (np.random.default_rng(3).random((40, 30)) < 0.5).astype(float)
@@ -436,6 +441,7 @@ def test_the_setting_is_a_whole_number(monkeypatch, text):
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_a_batch_is_cut_in_as_many_parts_as_its_step_is_worth_and_not_where_a_pass_is_long(monkeypatch, count):
     monkeypatch.undo()
+    monkeypatch.setattr(helpers, "_others", list)
     monkeypatch.delenv("SAVI_HELPERS", raising=False)
     threads.use(count)
     assert helpers.parts(100, 1e5, 1000, 4) == 1  # outside of a block

@@ -375,7 +375,7 @@ def test_a_batch_in_parts_is_the_batch(monkeypatch):
     p, encoder = Point("output", (3,), B=7), LSTMEncoder(V, E, H, 4)
     phi, noise = encoder.init(np.random.default_rng(0)), np.random.default_rng(1).standard_normal((3, 1, 7, 2))
     whole = SAVAE(encoder, 2).gradient(p.model, p.theta, phi, p.x, noise=noise)
-    monkeypatch.setattr(threads, "slices", lambda n, work: [slice(0, 2), slice(2, n)])
+    monkeypatch.setattr(threads, "slices", lambda n, *work: [slice(0, 2), slice(2, n)])
     for a, b in zip(SAVAE(encoder, 2).gradient(p.model, p.theta, phi, p.x, noise=noise), whole):
         assert_close(a, b, 1e-12, 1e-13, "a gradient in parts")
 
@@ -529,7 +529,7 @@ def test_inference_in_parts_is_inference_of_the_batch(monkeypatch):
     for method, parameters in ((SAVAE(encoder, 2), phi), (SVI(2, start="prior"), None)):
         with monkeypatch.context() as patch:
             whole = method.infer(p.model, p.theta, parameters, p.x, np.random.default_rng(1))
-            patch.setattr(threads, "slices", lambda n, work: [slice(0, 2), slice(2, n)])
+            patch.setattr(threads, "slices", lambda n, *work: [slice(0, 2), slice(2, n)])
             found = method.infer(p.model, p.theta, parameters, p.x, np.random.default_rng(1))
         assert_close(found, whole, 1e-12, 1e-13, "lam in parts")
 
