@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..engine import given, helpers
+from ..engine import blas, given, helpers
 from ..engine.files import PATIENCE, InputError, digest, expect, owned, tidy
 from ..inference.optimizers import Adam, clip_norm
 from . import checkpoints
@@ -120,7 +120,8 @@ def _trained(run, epochs, out, resume, progress, judge_at):
             elif ended:
                 break
             else:
-                state = run.step(state, path)
+                with blas.one_thread():  # after the norm of a long vector the library's threads wait in a busy loop
+                    state = run.step(state, path)
                 run.show(bar, state)
     except KeyboardInterrupt:
         if out is not None:

@@ -31,6 +31,7 @@ from savi import (
     hvp,
 )
 from savi.data import Dataset, binarize
+from savi.engine import blas
 from savi.experiments import checkpoints
 from savi.experiments import training as room
 from savi.experiments.checkpoints import load_checkpoint
@@ -189,6 +190,19 @@ def test_the_training_loss_of_an_epoch_is_the_mean_over_its_examples():
     result = short(Spy(build()[1], act), dtype=np.float64)
     for epoch in range(3):
         assert result.history[epoch + 1]["train_loss"] == pytest.approx(np.concatenate(losses[3 * epoch :][:3]).mean())
+
+
+@pytest.mark.skipif(not blas.holds(), reason="needs NumPy's OpenBLAS")
+def test_a_whole_step_holds_the_matrix_library_at_one_thread(monkeypatch):
+    held = []
+
+    def noted(g, norm):
+        held.append(blas.one_thread().inside)
+        return clip_norm(g, norm)
+
+    monkeypatch.setattr(room, "clip_norm", noted)
+    short(build()[1])
+    assert held and set(held) == {1} and blas.one_thread().inside == 0
 
 
 def test_each_epoch_sees_each_example_once_and_in_another_order():
