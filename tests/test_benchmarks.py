@@ -73,6 +73,8 @@ def test_all_ways_of_a_step_give_the_same_and_have_a_row_in_the_table():
         rows.append({"H": H, "B": B, "dtype": "float64", "method": name, **step.size, "ms": ms})
     assert rows[-1]["passes"] == 2 * ways.K + 1
     assert len(ways.markdown({"rows": rows}).splitlines()) == 2 + len(rows)
+    training = {"ms": ways.trained(step, 2, steps=1, rounds=1), **{k: rows[-1][k] for k in ("H", "B", "dtype")}}
+    assert len(ways.markdown({"rows": rows, "training": [training]}).splitlines()) == 5 + len(rows) + 1
 
 
 # --- further families -------------------------------------------------------------------------------------------------------

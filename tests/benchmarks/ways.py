@@ -4,12 +4,15 @@ constants.
     python tests/benchmarks/ways.py                 all cases (two minutes); writes figures/benchmark_ways.json and the table on
                                                     the page lessons/book/speed.md
     python tests/benchmarks/ways.py --only 64,50 200,50     these again; keeps the JSON's others
+    python tests/benchmarks/ways.py --training      whole steps of savi.fit instead, gradient, Adam and all (a minute)
     python tests/benchmarks/ways.py --quick         one case, two rounds; writes nothing
 
 Nets as in steps.py, K = 10 inner steps; the batch is cut in as many parts as there are threads. The ways take turns of 15 ms
 or one call, after a call that is not counted, for three seconds; a way's times are the median and the lower quartile of its
 turns. A row during which other processes worked is left out, to be measured again. All give the same gradient to rounding,
 threads and helpers the same bits.
+
+A step of training is the median of a fit's steps, and then of ROUNDS fits, the ways taking turns.
 
 A row also has what the rule knows of the step: the multiplications of one pass of the batch, and the number of passes.
 """
@@ -41,6 +44,7 @@ METHODS = ("vae", "svi", "sa-vae")
 K, STEP_SIZE, MOMENTUM, SECONDS, TURN = 10, 0.02, 0.5, 3.0, 0.015
 DISTURBED = 0.1  # of a core: what other processes may have while a row is measured; one with more is left out
 WAYS = ("one", "threads", "helpers")
+TRAINED, STEPS, ROUNDS = [(64, 50), (200, 50)], 30, 5
 
 
 class Step:
@@ -107,6 +111,29 @@ def measured(step, seconds, parts):
     return {way: [round(float(q), 4) for q in np.quantile(t, (0.5, 0.25))] for way, t in times.items()}
 
 
+def trained(step, parts, steps=STEPS, rounds=ROUNDS):
+    """{way: (median, lowest) in ms} of a step of training, in so many fits each way."""
+    times, x = {way: [] for way in WAYS}, np.tile(step.x, (steps, 1))
+    for i in range(rounds):
+        for way in np.roll(WAYS, i):
+            with forced(way, parts):
+                found = savi.fit(
+                    step.model, step.method, x, epochs=1, batch=len(step.x), dtype=step.theta.dtype, progress=False,
+                    binarize=False,
+                )  # fmt: skip
+            times[way].append(found.ms_per_step)
+    return {way: [round(float(q), 4) for q in (np.median(t), min(t))] for way, t in times.items()}
+
+
+def training_table(rows):
+    """The page's second table."""
+    lines = ["| a step of training | one part, ms | threads, ms | helpers, ms |", "|---|---:|---:|---:|"]
+    for row in rows:
+        cells = [f"{row['ms'][way][0]:.3g}" for way in WAYS]
+        lines.append(f"| sa-vae, H = {row['H']}, B = {row['B']}, {row['dtype']} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def markdown(results):
     """The page's table: medians, and what the rule takes."""
     lines = ["| | one part, ms | threads, ms | helpers, ms | the rule takes |", "|---|---:|---:|---:|---|"]
@@ -117,7 +144,7 @@ def markdown(results):
         way = "helpers" if helped > 1 else "threads" if threaded > 1 else "one part"
         cells = [f"{row['ms'][way][0]:.3g}" for way in WAYS]
         lines.append(f"| {name}, H = {H}, B = {B}, {dtype} | " + " | ".join(cells) + f" | {way} |")
-    return "\n".join(lines)
+    return "\n".join(lines + ["", *training_table(results["training"])] if "training" in results else lines)
 
 
 def taken(n, work, passes, itemsize):
@@ -140,37 +167,50 @@ def main():
     parser.add_argument("--only", nargs="+", metavar="H,B", help="measure these again; keep the JSON's others")
     parser.add_argument("--quick", action="store_true", help="one case, two rounds; nothing is written")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
+    parser.add_argument("--training", action="store_true", help="whole steps of training; keep all other rows")
     options = parser.parse_args()
     sizes = [size for size in SIZES if not options.only or ",".join(map(str, size)) in options.only]
     sizes, seconds = ([(64, 50)], 0.1) if options.quick else (sizes, SECONDS)
-    rows = []
-    for H, B in sizes:
-        for dtype in options.dtypes:
-            for name in METHODS:
-                step = Step(name, H, B, dtype)
-                before, start = processor_seconds(), time.perf_counter()
-                ms = measured(step, seconds, threads.count())
-                everything, own = processor_seconds() - before
-                others = (everything - own) / (time.perf_counter() - start)
-                if others > DISTURBED:
-                    print(
-                        f"{name:<7} H={H:<4} B={B:<4} {dtype}  disturbed: others had {others:.2f} of a core", flush=True
-                    )
-                    continue
-                rows.append({"H": H, "B": B, "dtype": dtype, "method": name, **step.size, "ms": ms})
-                told = "  ".join(f"{way} {t[0]:8.2f} {t[1]:8.2f}" for way, t in ms.items())
-                print(f"{name:<7} H={H:<4} B={B:<4} {dtype}  {told}", flush=True)
+    if options.training:
+        rows = undisturbed(TRAINED, options.dtypes, ("sa-vae",), lambda step: trained(step, threads.count()))
+    else:
+        measure = lambda step: measured(step, seconds, threads.count())  # noqa: E731
+        rows = undisturbed(sizes, options.dtypes, METHODS, measure)
     if options.quick:
         return
-    key = lambda row: (row["H"], row["B"], row["dtype"], row["method"])  # noqa: E731
+    before = {"rows": []}
     if os.path.exists(OUT):
         with open(OUT) as file:
-            new = set(map(key, rows))
-            rows = sorted([row for row in json.load(file)["rows"] if key(row) not in new] + rows, key=key)
-    results = {"machine": machine(["savi"], cores()), "K": K, "rows": rows}
+            before = json.load(file)
+    key = lambda row: (row["H"], row["B"], row["dtype"], row["method"])  # noqa: E731
+    kind, new = "training" if options.training else "rows", set(map(key, rows))
+    rows = sorted([row for row in before.get(kind, []) if key(row) not in new] + rows, key=key)
+    results = before | {"machine": machine(["savi"], cores()), "K": K, kind: rows}
     with replacing(OUT) as file:
         file.write(json.dumps(results, indent=1).encode())
     write_page(results)
+
+
+def undisturbed(sizes, dtypes, names, measure):
+    """A row for each case, but where other processes worked meanwhile."""
+    rows = []
+    for H, B in sizes:
+        for dtype in dtypes:
+            for name in names:
+                step = Step(name, H, B, dtype)
+                before, start = processor_seconds(), time.perf_counter()
+                ms = measure(step)
+                everything, own = processor_seconds() - before
+                others, told = (
+                    (everything - own) / (time.perf_counter() - start),
+                    f"{name:<7} H={H:<4} B={B:<4} {dtype}",
+                )
+                if others > DISTURBED:
+                    print(f"{told}  disturbed: others had {others:.2f} of a core", flush=True)
+                    continue
+                rows.append({"H": H, "B": B, "dtype": dtype, "method": name, **step.size, "ms": ms})
+                print(told, *(f" {way} {t[0]:8.2f} {t[1]:8.2f}" for way, t in ms.items()), flush=True)
+    return rows
 
 
 if __name__ == "__main__":
