@@ -62,3 +62,11 @@ def gate_back(p, d, out):
         np.multiply(p_i, d, out=delta)
     out.view(run)[...] = both.view(run)[..., 0].T
     return out
+
+
+def reference(a):
+    """g (..., C) of a (..., 2C) in autograd.numpy: the judge."""
+    import autograd.numpy as anp
+
+    C = a.shape[-1] // 2
+    return anp.tanh(a[..., :C]) * 0.5 * (1 + anp.tanh(0.5 * a[..., C:]))

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..engine import given
 from ..engine.memory import empty
+from .gated import reference
 
 
 def halved(W):
@@ -75,10 +76,8 @@ class GatedHead:
         """out (..., O) at h (..., inputs) in autograd.numpy: the judge. shift (..., 2C): what else adds to a."""
         import autograd.numpy as anp
 
-        split, C = self.shapes[0][0] * self.shapes[0][1], self.units
-        W, V = anp.reshape(params[:split], self.shapes[0]), anp.reshape(params[split:], self.shapes[1])
-        a = anp.dot(h, W[:-1]) + W[-1] + shift
-        return anp.dot(anp.tanh(a[..., :C]) * 0.5 * (1 + anp.tanh(0.5 * a[..., C:])), V[:-1]) + V[-1]
+        W, V = self.layers(params)
+        return anp.dot(reference(anp.dot(h, W[:-1]) + W[-1] + shift), V[:-1]) + V[-1]
 
 
 class OverPixels:

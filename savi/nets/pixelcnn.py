@@ -16,6 +16,7 @@ import numpy as np
 from ..engine import given
 from ..engine.files import expect
 from .convolution import Convolution, Grid, above, causal, image_shape, left
+from .gated import reference as gate
 from .pixelcnn_passes import OverImages
 
 
@@ -106,15 +107,9 @@ class PixelCNN:
             a = layer.across.reference(parts["W"], h)
             if layer.down:
                 a_v = layer.down.reference(parts["V"], v)
-                a, v = a + anp.dot(a_v, parts["U"]), _gate(a_v, C)
-            out = anp.dot(_gate(a, C), parts["out"][:-1]) + parts["out"][-1]
+                a, v = a + anp.dot(a_v, parts["U"]), gate(a_v)
+            out = anp.dot(gate(a), parts["out"][:-1]) + parts["out"][-1]
             features = features + out[..., :C]
             if not layer.last:
                 h = out[..., C:] if layer.first else h + out[..., C:]
         return features
-
-
-def _gate(a, C):
-    import autograd.numpy as anp
-
-    return anp.tanh(a[..., :C]) * 0.5 * (1 + anp.tanh(0.5 * a[..., C:]))
