@@ -31,15 +31,15 @@ def arrays(sides):
 
 @pytest.mark.parametrize(
     "operation",
-    "loss_gradient svi_run vae_step savae_step savae_step_helpers savae_step_complex iterative_step".split(),
+    "loss_gradient svi_run vae_step savae_step vae_step_threads savae_step_threads savae_step_complex iterative_step".split(),
 )
 def test_savis_side_computes_what_autograds_does(sides, operation):
     theta, phi, trunk, x, lam, noise = arrays(sides)
     given = {"loss_gradient": (theta, lam, x, noise[0]), "svi_run": (theta, lam, x, noise)}
-    given["iterative_step"] = theta, trunk, x, noise
+    given["iterative_step"] = theta, trunk, x, np.random.default_rng(1).standard_normal((6, 1, B, D))
     actual, expected = (
         getattr(side, name)(*given.get(operation, (theta, phi, x, noise)))
-        for side, name in zip(sides, (operation, operation.removesuffix("_complex").removesuffix("_helpers")))
+        for side, name in zip(sides, (operation, operation.removesuffix("_complex").removesuffix("_threads")))
     )
     for one, other in zip(*(r if isinstance(r, tuple) else (r,) for r in (actual, expected))):
         assert_close(one, other, 1e-9, 0, operation)
@@ -75,6 +75,12 @@ def test_all_ways_of_a_step_give_the_same_and_have_a_row_in_the_table():
     assert len(ways.markdown({"rows": rows}).splitlines()) == 2 + len(rows)
     training = {"ms": ways.trained(step, 2, steps=1, rounds=1), **{k: rows[-1][k] for k in ("H", "B", "dtype")}}
     assert len(ways.markdown({"rows": rows, "training": [training]}).splitlines()) == 5 + len(rows) + 1
+    step = ways.FamilyStep("pixels", "z input, tiny", "savae_step")
+    with threads.using(2):
+        ms = ways.measured(step, 0, 2)
+    row = {"case": "z input, tiny", "B": 3, "dtype": "float32", "method": "savae_step", **step.size, "ms": ms}
+    assert row["turns"] == (5 + 3) * 2 and row["most"] >= 1 and row["passes"] == 2 * 10 + 1
+    assert len(ways.markdown({"rows": rows, "families": [row]}).splitlines()) == 2 + len(rows) + 1
 
 
 # --- further families -------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ import warnings
 from . import blas, given, shared, threads
 
 IDLE = ("savi", "tqdm")  # whose threads may be there while a process is forked: those of parts, and a progress bar's
-PART, LONG = 2.5e7, 2.5e7  # multiplications: the least of a part's step, the most of a batch's pass
+PART, LONG = 2.5e7, 5e7  # multiplications: the least of a part's step, the most of a batch's pass from turn to turn
 _kept = contextvars.ContextVar("kept", default=None)
 
 
@@ -55,16 +55,20 @@ def _others():
     return [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
 
 
-def parts(n, work, passes, itemsize):
+def parts(n, work, passes, itemsize, turns=1, most=None):
     """In how many parts `side_by_side` should work on n examples; 1 where helpers gain nothing, or there are none.
 
-    work: multiplications in one pass of an example; passes: in all. To ask a helper and to hear of it takes half a millisecond,
-    which a step has to be worth; and where each pass is long, threads do as well (tests/benchmarks/ways.py).
+    work: multiplications in one pass of an example; passes: in all; turns: of a pass (Decoder.turns); most: how many examples go
+    through it at a time in each part, None for all. To ask a helper and to hear of it takes half a millisecond, which a step has to
+    be worth, half as much where a pass has turns, at each of which threads wait; and where it is long from turn to turn, threads do
+    as well (tests/benchmarks/ways.py).
     """
     if _kept.get() is None or threads.inside():
         return 1
-    one_pass = n * work * itemsize / 4  # so many of single precision take as long
-    worth = one_pass * passes // PART if one_pass <= LONG else 1
+    per_example = work * itemsize / 4  # so many of single precision take as long
+    at_once = n if most is None else min(n, most * threads.count())
+    least = PART if turns == 1 else PART / 2
+    worth = n * per_example * passes // least if at_once * per_example / turns <= LONG else 1
     return max(1, min(threads.count(), n, int(worth)))
 
 
@@ -88,6 +92,12 @@ def processor_seconds():
     """What this process has used so far, and the helpers of this block with it."""
     team = _kept.get()
     return time.process_time() + (team.spent + sum(helper.seconds for helper in team.members) if team else 0.0)
+
+
+def members():
+    """The process ids of this block's helpers."""
+    team = _kept.get()
+    return [helper.pid for helper in team.members] if team else []
 
 
 class Gone(RuntimeError):

@@ -14,7 +14,9 @@ import numpy as np
 from ..engine import given, helpers, threads
 from ..engine.files import InputError, expect
 
-BYTES = 5.5  # a gradient's sums over parameters take turns, too: threads gain less than in `infer`, more in double precision
+BYTES = (
+    5.5  # of a number, for which threads.slices has its constant: threads gain less in single precision, more in double
+)
 
 
 class InferenceMethod:
@@ -80,7 +82,7 @@ class InferenceMethod:
             noise = (e[:, rows] for e in noise)
             return last(self.walk(model.objective(theta, x[rows]), phi, lam[rows], noise), lam[rows])
 
-        rows = self._slices(model, x)
+        rows = self._slices(model, theta, x)
         arguments = list(zip(rows, threads.tee(noise, len(rows))))
         return np.concatenate(threads.side_by_side(lambda a: part(*a), arguments))
 
@@ -98,11 +100,12 @@ class InferenceMethod:
         x = self._given(model, theta, phi, x)
         noise = self._noise(model, theta, x, rng, noise)
 
-        def part(rows, theta, phi, x, noise, beta):
-            return self._gradient(model, theta, phi, x[rows], [e[:, rows] for e in noise], beta, rng)
+        def part(slices, theta, phi, x, noise, beta):
+            return _joined(
+                self._gradient(model, theta, phi, x[rows], [e[:, rows] for e in noise], beta, rng) for rows in slices
+            )
 
-        loss, d_theta, d_phi = zip(*self._in_parts(model, part, theta, phi, x, noise, beta))
-        return np.concatenate(loss), _total(d_theta), _total(d_phi)
+        return _joined(self._in_parts(model, part, theta, phi, x, noise, beta))
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
         """`gradient` of a part of the batch: the method itself."""
@@ -123,23 +126,27 @@ class InferenceMethod:
         noise = (model.draw_noise(rng, self.samples, len(x), theta.dtype) for _ in range(steps))
         return x, self.start(model, theta, phi, x, rng), noise
 
-    def _slices(self, model, x, worth=1.0):
-        """The batch as slices for threads to work on, each as large as the model likes it; worth: of a multiplication."""
+    def _slices(self, model, theta, x):
+        """The batch as slices for threads to work on, each as large as the model likes it."""
         if not (self.divisible and model.divisible):
             return [slice(None)]
-        most = None if model.chunk is None else max(1, model.chunk // self.samples)
-        return threads.slices(len(x), model.work * self.samples * worth, most)
+        work = model.work / model.turns * self.samples * theta.itemsize / BYTES
+        return threads.slices(len(x), work, self._most(model))
+
+    def _most(self, model):
+        """How many examples may be in a slice; None for any number."""
+        return None if model.chunk is None else max(1, model.chunk // self.samples)
 
     def _in_parts(self, model, part, theta, phi, x, *others):
-        """[part(rows, theta, phi, x, *others), ...] of a batch cut for helpers or for threads, whichever gain more."""
-        arguments, parts = (theta, phi, x, *others), 1
-        if self.divisible and model.divisible and model.chunk is None:
-            passes = self.passes / self.samples
-            parts = helpers.parts(len(x), model.work * self.samples, passes, theta.itemsize)
-        if parts > 1:
-            return helpers.side_by_side(part, threads.cut(len(x), parts), arguments, owners=(self, model))
-        rows = self._slices(model, x, theta.itemsize / BYTES)
-        return threads.side_by_side(lambda rows: part(rows, *arguments), rows)
+        """[part(slices, theta, phi, x, *others), ...] of a batch cut for helpers or for threads, whichever gain more."""
+        slices, arguments, count = self._slices(model, theta, x), (theta, phi, x, *others), 1
+        if self.divisible and model.divisible:
+            work, passes = model.work * self.samples, self.passes / self.samples
+            count = helpers.parts(len(x), work, passes, theta.itemsize, model.turns, self._most(model))
+        if count > 1:
+            slices = slices if len(slices) >= count else threads.cut(len(x), count)
+            return helpers.side_by_side(part, _dealt(slices, count), arguments, owners=(self, model))
+        return threads.side_by_side(lambda slices: part(slices, *arguments), _dealt(slices, threads.count()))
 
     def _noise(self, model, theta, x, rng, noise):
         """The given noise (K + 1, S, B, D), checked, or a fresh draw."""
@@ -161,11 +168,20 @@ def last(items, default):
     return kept[0] if kept else default
 
 
-def _total(vectors):
-    """The sum of the parts' vectors, in the memory of the first."""
-    for vector in vectors[1:]:
-        vectors[0][...] += vector
-    return vectors[0]
+def _dealt(slices, count):
+    """Lists of neighbours among the slices, `count` of them or fewer."""
+    return [slices[some] for some in threads.cut(len(slices), min(len(slices), count))]
+
+
+def _joined(parts):
+    """Loss (B,), d_theta, d_phi of the batch from those of its parts, one after the other; sums in the memory of the first."""
+    losses, totals = [], ()
+    for loss, *vectors in parts:
+        losses.append(loss)
+        for total, vector in zip(totals, vectors):
+            total += vector
+        totals = totals or vectors
+    return np.concatenate(losses), *totals
 
 
 def _text(value):

@@ -49,6 +49,7 @@ class PixelCNNDecoder(Decoder):
         self.offsets = np.cumsum([a * b, self.trunk.size, c * d])
         self.size = int(self.offsets[-1]) + self.head.size
         self.work = self.place.work(self.trunk, self.head)
+        self.turns = sum(self.trunk.kernels) * self.trunk.stacks  # rows of kernels
         self.chunk = max(1, self.place.rows // self.trunk.pixels)
         self.has_tangent, self.takes_probabilities = True, self.likelihood.takes_probabilities
         values = 2 if self.likelihood.vector else self.outputs

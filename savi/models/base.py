@@ -111,12 +111,14 @@ class Decoder:
     """p(x | z; theta).
 
     latent_dim: D. data_dim: M, or None where x is no vector with an error in data space (has_residual says the same).
-    size: P. work: multiplications in a pass of one example. has_tangent: whether exact Hessian products are there.
+    size: P. work: multiplications in a pass of one example, and turns: in how many stretches of products, one after the other,
+    as over the tokens of a sequence; an MLP's pass is one. has_tangent: whether exact Hessian products are there.
     chunk: how many examples times samples are worked out at a time, where an evaluation of more takes memory and saves no
     time; None for all that there are.
     """
 
     latent_dim = size = work = 0
+    turns = 1
     data_dim = chunk = None
     has_tangent = has_residual = takes_probabilities = False
 
@@ -216,13 +218,14 @@ class Model:
 
     size: P, the length of theta. lam_size: n, the width of lam. latent_dim: D, or None where lam is no Gaussian's.
     data_dim: M, the width of the error e_x in data space, or None where there is none. work: multiplications in a pass of
-    one example, by which threads cut a batch; divisible: whether they may; chunk: as of a Decoder. takes_probabilities: as
-    of a Likelihood.
+    one example, by which threads cut a batch; divisible: whether they may; turns, chunk: as of a Decoder. takes_probabilities:
+    as of a Likelihood.
     supports: which of the optional verbs there are: "parts", "posterior_kl", "log_weights", "log_px", "errors", "tangent"
     (exact Hessian products), "complex" (numbers that pass through every closed form) and "levels" (hierarchical.py).
     """
 
     size = lam_size = work = 0
+    turns = 1
     latent_dim = data_dim = chunk = None
     divisible = takes_probabilities = False
     supports = frozenset()

@@ -193,8 +193,9 @@ class FixedDecoder(Decoder):
         self.decoder, self.theta = given.thing("decoder", decoder), given.floats("theta", theta)
         if theta.shape != (decoder.size,):
             raise InputError(f"theta has shape {theta.shape}; {decoder!r} needs ({decoder.size},)")
-        self.latent_dim, self.data_dim, self.work = decoder.latent_dim, decoder.data_dim, decoder.work
-        self.has_tangent, self.has_residual, self.chunk = decoder.has_tangent, decoder.has_residual, decoder.chunk
+        self.latent_dim, self.data_dim = decoder.latent_dim, decoder.data_dim
+        self.work, self.turns, self.chunk = decoder.work, decoder.turns, decoder.chunk
+        self.has_tangent, self.has_residual = decoder.has_tangent, decoder.has_residual
         self.takes_probabilities = decoder.takes_probabilities
 
     def __repr__(self):

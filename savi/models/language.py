@@ -45,7 +45,8 @@ class LanguageDecoder(LSTMDecoder):
         self.join_shape = self.latent_dim + 1, self.lstm_layers * 2 * self.lstm.hidden
         self.offsets = self.lstm.size, self.lstm.size + self.join_shape[0] * self.join_shape[1]
         self.size = self.offsets[1] + (self.lstm.vocabulary if tied else self.net.size)
-        self.work = 20 * (self.size - self.lstm.words)  # multiplications for a sequence of some twenty words
+        self.turns = 20  # of a sequence of some twenty words
+        self.work = self.turns * (self.size - self.lstm.words)
 
     def __repr__(self):
         sizes = f"{self.lstm.vocabulary}, {self.lstm.embedding}, {self.lstm.hidden}, {self.latent_dim}"

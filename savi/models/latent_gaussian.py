@@ -40,7 +40,7 @@ class LatentGaussianModel(Model):
         self.decoder, self.kl = given.thing("decoder", decoder), kl
         self.latent_dim, self.size, self.lam_size = decoder.latent_dim, decoder.size, 2 * decoder.latent_dim
         self.work, self.data_dim, self.takes_probabilities = decoder.work, decoder.data_dim, decoder.takes_probabilities
-        self.chunk = decoder.chunk
+        self.turns, self.chunk = decoder.turns, decoder.chunk
         prior, needed = np.zeros(self.lam_size) if prior is None else prior, f"latent_dim {self.latent_dim} needs"
         self.prior = given.finite("prior", prior, (self.lam_size,), needed)
         optional = {"errors": decoder.has_residual, "tangent": decoder.has_tangent}

@@ -38,7 +38,8 @@ class LSTMDecoder(Decoder):
         rows, columns = self.join_shape
         self.offsets = self.lstm.size, self.lstm.size + rows * columns
         self.size = self.offsets[1] + self.net.size
-        self.work = 5 * (self.size - self.lstm.words)  # multiplications for a sequence of some five tokens
+        self.turns = 5  # of a sequence of some five tokens
+        self.work = self.turns * (self.size - self.lstm.words)
 
     def __repr__(self):
         lstm = f"{self.lstm.vocabulary}, {self.lstm.embedding}, {self.lstm.hidden}, {self.latent_dim}"

@@ -24,12 +24,8 @@ class Hierarchy(Loop):
         encoder = savi.MLP([s["M"], hidden[0], hidden[0], 2 * sum(dims)], "elu")
         super().__init__(HierarchicalModel(decoder, levels), encoder, K, STEP_SIZE, MOMENTUM)
         self.trunk = network(self.model, [Gradient(), Data()], (hidden[0], hidden[0]))
+        self.iterative_step = self._gradient(Iterative(self.trunk, [Gradient(), Data()], T, 1))
         self.nets, self.encoder = [decoder.net, *(level.net for level in levels)], encoder
-
-    def iterative_step(self, theta, trunk, x, noise):
-        """Loss (B,), d theta, d phi of an iterative inference model's step; noise (T + 1, S, B, D)."""
-        method = Iterative(self.trunk, [Gradient(), Data()], T, noise.shape[1])
-        return method.gradient(self.model, theta, trunk, x, noise=noise)
 
     def floors(self, operation, batch, samples=1):
         """Two functions that do the matrix products of one such operation alone: in savi's parts, and whole."""

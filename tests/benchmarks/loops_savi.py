@@ -1,6 +1,7 @@
 """savi's side of any model: its methods, under the names that the other sides' steps have."""
 
 import numpy as np
+from peers_savi import Helped, end_all
 
 import savi
 from savi.engine import threads
@@ -11,38 +12,29 @@ class Loop:
     """A model and its encoder (None for a model without latents), K inner steps of size alpha with momentum gamma."""
 
     def __init__(self, model, encoder, K, alpha, gamma):
-        self.model, self.K, self.alpha, self.gamma = model, K, alpha, gamma
+        end_all()
+        self.model, self.K, self.svi = model, K, savi.SVI(K, alpha, gamma)
+        without = self._gradient(savi.SVI(0))
+        self.model_step = lambda *arguments: without(*arguments)[:2]  # loss (B,), dL/dtheta of a model without latents
         if encoder:
-            self.vae, self.vae_svi, self.savae = (
-                savi.VAE(encoder), savi.VAESVI(encoder, K, alpha, gamma), savi.SAVAE(encoder, K, alpha, gamma)
-            )  # fmt: skip
-            self.recomputed = savi.SAVAE(encoder, K, alpha, gamma, recompute=True)
+            self.vae = savi.VAE(encoder)
+            self.vae_step = self._gradient(self.vae)
+            self.vae_svi_step = self._gradient(savi.VAESVI(encoder, K, alpha, gamma))
+            self.savae_step = self._gradient(savi.SAVAE(encoder, K, alpha, gamma))
+            self.savae_step_recomputed = self._gradient(savi.SAVAE(encoder, K, alpha, gamma, recompute=True))
 
-    def vae_step(self, theta, phi, x, noise):
-        """Loss (B,), dL/dtheta, dL/dphi with K = 0 and the last noise."""
-        return self.vae.gradient(self.model, theta, phi, x, noise=noise[-1:])
-
-    def savae_step(self, theta, phi, x, noise):
-        """The same for Algorithm 1."""
-        return self.savae.gradient(self.model, theta, phi, x, noise=noise)
-
-    def savae_step_recomputed(self, theta, phi, x, noise):
-        """The same, each step computed again on the way back."""
-        return self.recomputed.gradient(self.model, theta, phi, x, noise=noise)
-
-    def vae_svi_step(self, theta, phi, x, noise):
-        """Loss (B,) and dL/dtheta at lam_K, dL/dphi at lam_0."""
-        return self.vae_svi.gradient(self.model, theta, phi, x, noise=noise)
-
-    def model_step(self, theta, phi, x, noise):
-        """Loss (B,), dL/dtheta of a model without latents."""
-        return savi.SVI(0).gradient(self.model, theta, phi, x, noise=noise[-1:])[:2]
+    def _gradient(self, method):
+        """Loss (B,), dL/dtheta, dL/dphi of theta, phi, x and K + 1 draws of noise, as savi.fit computes them."""
+        rows = slice(-method.training_steps - 1, None)
+        step = Helped(lambda theta, phi, x, noise: method.gradient(self.model, theta, phi, x, noise=noise[rows]))
+        step.passes = method.passes
+        return step
 
     def svi_run(self, theta, lam, x, noise):
         """lam_K: SVI.infer with given noise."""
 
         def part(rows):
             f = self.model.objective(theta, x[rows])
-            return ascend(f, lam[rows], [e[:, rows] for e in noise[: self.K]], self.alpha, self.gamma)
+            return ascend(f, lam[rows], [e[:, rows] for e in noise[: self.K]], self.svi.step_size, self.svi.momentum)
 
-        return np.concatenate(threads.side_by_side(part, threads.slices(len(x), self.model.work, self.model.chunk)))
+        return np.concatenate(threads.side_by_side(part, self.svi._slices(self.model, theta, x)))

@@ -37,26 +37,40 @@ def to_numpy(array):
 
 def setup(H, K, dtype, alpha, gamma, beta=1.0, D=32, M=784):
     """The operations for one setting."""
+    end_all()
     return Peer(H, K, np.dtype(dtype), alpha, gamma, beta, D, M)
 
 
-class Helped:
-    """function(...) in a block of helper processes, which lasts as long as this: until the next is made."""
+HELPED = []  # all that there are
 
-    latest = None
+
+class Helped:
+    """function(...) as in savi.fit, in a block of helper processes of its own, which lasts until `end_all`."""
 
     def __init__(self, function):
-        if Helped.latest:
-            Helped.latest.close()
-        Helped.latest, self.function = self, function
-        self.context, self.block = contextvars.copy_context(), helpers.kept()
+        self.function, self.context, self.block = function, contextvars.copy_context(), helpers.kept()
         self.context.run(self.block.__enter__)
+        HELPED.append(self)
 
     def __call__(self, *arguments):
         return self.context.run(self.function, *arguments)
 
-    def close(self):
-        self.context.run(self.block.__exit__, None, None, None)
+
+def end_all():
+    """No helper processes any more."""
+    while HELPED:
+        helped = HELPED.pop()
+        helped.context.run(helped.block.__exit__, None, None, None)
+
+
+def memory_of_others():
+    """[bytes at the peak, ...] of all helper processes that there are; what they share with this one is counted again."""
+    found = []
+    for helped in HELPED:
+        for helper in helped.context.run(helpers.members):
+            with open(f"/proc/{helper}/status") as file:
+                found += [1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM")]
+    return found
 
 
 class Peer:
@@ -67,10 +81,12 @@ class Peer:
         self.svi, self.vae = savi.SVI(K, alpha, gamma), savi.VAE(self.encoder)
         for product in hvp.METHODS:
             method = savi.SAVAE(self.encoder, K, alpha, gamma, hvp=product)
-            setattr(self, "savae_step" if product == "exact" else f"savae_step_{product}", self._gradient(method))
-        self.savae_step_helpers = Helped(self.savae_step)
-        self.vae_step = self._gradient(self.vae, slice(-1, None))
+            setattr(self, f"savae_step_{'threads' if product == 'exact' else product}", self._gradient(method))
+        self.savae_step = Helped(self.savae_step_threads)
+        self.vae_step_threads = self._gradient(self.vae, slice(-1, None))
+        self.vae_step = Helped(self.vae_step_threads)
         self.trunk = network(self.model, [Gradient(), Data()], (H, H))
+        self.iterative_step = Helped(self._gradient(Iterative(self.trunk, [Gradient(), Data()], ITERATIONS, 1)))
 
     def _gradient(self, method, rows=slice(None)):
         return lambda theta, phi, x, noise: method.gradient(
@@ -85,7 +101,7 @@ class Peer:
             e = f.evaluate(lam[rows], noise[:, rows])
             return e.loss, e.d_lam, f.theta_sum().add(e).value()
 
-        loss, d_lam, d_theta = zip(*threads.side_by_side(part, threads.slices(len(x), self.model.work)))
+        loss, d_lam, d_theta = zip(*threads.side_by_side(part, self.svi._slices(self.model, theta, x)))
         return np.concatenate(loss), np.concatenate(d_lam), sum(d_theta[1:], d_theta[0])
 
     def svi_run(self, theta, lam0, x, noise):
@@ -95,12 +111,7 @@ class Peer:
             f = self.model.objective(theta, x[rows], self.beta)
             return ascend(f, lam0[rows], [e[:, rows] for e in noise[: self.K]], self.svi.step_size, self.svi.momentum)
 
-        return np.concatenate(threads.side_by_side(part, threads.slices(len(x), self.model.work)))
-
-    def iterative_step(self, theta, trunk, x, noise):
-        """Loss (B,), d theta, d phi of an iterative inference model's step; noise (T + 1, S, B, D)."""
-        method = Iterative(self.trunk, [Gradient(), Data()], len(noise) - 1, noise.shape[1])
-        return method.gradient(self.model, theta, trunk, x, beta=self.beta, noise=noise)
+        return np.concatenate(threads.side_by_side(part, self.svi._slices(self.model, theta, x)))
 
     def importance(self, theta, lam, x, samples, noise=None, seed=0):
         """log (1/S) sum_s p(x, z_s) / q(z_s) [E5]: (B,), streamed in chunks; noise (samples, B, D) or drawn from seed."""
@@ -147,6 +158,7 @@ class Peer:
 
 def setup_sequences(shapes, K, dtype, alpha, gamma):
     """The steps of the synthetic experiment; shapes: of theta's and phi's matrices, [W; b] each, embeddings first."""
+    end_all()
     return SequencePeer(shapes, K, alpha, gamma)
 
 
@@ -159,12 +171,13 @@ class SequencePeer:
         encoder = savi.LSTMEncoder(words - 1, E, H4 // 4, 2 * (D - 1))
         self.model, self.method = savi.LatentGaussianModel(decoder), savi.SAVAE(encoder, K, alpha, gamma)
         self.vae = savi.VAE(encoder)
+        self.sequence_vae_step, self.sequence_step = Helped(self._vae_step), Helped(self._savae_step)
 
-    def sequence_vae_step(self, theta, phi, x, noise):
+    def _vae_step(self, theta, phi, x, noise):
         """Loss (B,), dL/dtheta, dL/dphi with K = 0 and the last noise."""
         return self.vae.gradient(self.model, theta, phi, x, noise=noise[-1:])
 
-    def sequence_step(self, theta, phi, x, noise):
+    def _savae_step(self, theta, phi, x, noise):
         """Loss (B,), dL/dtheta, dL/dphi: Algorithm 1."""
         return self.method.gradient(self.model, theta, phi, x, noise=noise)
 

@@ -44,9 +44,9 @@ LOOSE = {"savae_step_forward": 1e-4, "savae_step_central": 1e-6, "savae_step_fin
 OPERATIONS = {  # what each side calls the same thing; the first is the one that the ratios compare
     "loss_gradient": {name: ["loss_gradient"] for name in SIDES},
     "svi_run": {name: ["svi_run"] for name in SIDES},
-    "vae_step": {name: ["vae_step"] for name in SIDES},
+    "vae_step": {name: ["vae_step"] for name in SIDES} | {"savi": ["vae_step", "vae_step_threads"]},
     "savae_step": {
-        "savi": ["savae_step", "savae_step_helpers", "savae_step_forward", "savae_step_central", "savae_step_complex",
+        "savi": ["savae_step", "savae_step_threads", "savae_step_forward", "savae_step_central", "savae_step_complex",
                  "savae_step_autograd"],
         "autograd": ["savae_step"],
         "torch": ["savae_step", "savae_step_finite", "savae_step_byhand"],
@@ -140,10 +140,11 @@ class Side:
         return timed(self.floor_functions[which])
 
     def memory(self, operation):
-        """Bytes at the peak of some calls beyond the peak of importing the package."""
+        """Bytes at the peak of some calls beyond the peak of importing the package, in all processes together."""
         for _ in range(3):
             self.call(operation)
-        return peak_memory() - self.imported
+        others = getattr(self.peers, "memory_of_others", list)()
+        return sum(peak - self.imported for peak in (peak_memory(), *others))
 
 
 def timed(function):

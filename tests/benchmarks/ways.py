@@ -4,6 +4,7 @@ constants.
     python tests/benchmarks/ways.py                 all cases (two minutes); writes figures/benchmark_ways.json and the table on
                                                     the page lessons/book/speed.md
     python tests/benchmarks/ways.py --only 64,50 200,50     these again; keeps the JSON's others
+    python tests/benchmarks/ways.py --families      text and images instead, the cases of language.py and pixels.py (two minutes)
     python tests/benchmarks/ways.py --training      whole steps of savi.fit instead, gradient, Adam and all (a minute)
     python tests/benchmarks/ways.py --quick         one case, two rounds; writes nothing
 
@@ -14,11 +15,14 @@ threads and helpers the same bits.
 
 A step of training is the median of a fit's steps, and then of ROUNDS fits, the ways taking turns.
 
-A row also has what the rule knows of the step: the multiplications of one pass of the batch, and the number of passes.
+A row also has what the rule knows of the step: the multiplications of one pass of the batch, and the number of passes; of text
+and images also the turns of a pass, and how many examples go through it at a time (Decoder.turns and .chunk).
 """
 
 import argparse
 import contextlib
+import importlib
+import itertools
 import json
 import os
 import resource
@@ -27,7 +31,7 @@ import time
 from unittest import mock
 
 import numpy as np
-from steps import ROOT, D, M, cores, inputs, machine
+from steps import ROOT, TITLES, D, M, cores, inputs, machine
 
 sys.path.insert(0, ROOT)
 
@@ -44,6 +48,7 @@ METHODS = ("vae", "svi", "sa-vae")
 K, STEP_SIZE, MOMENTUM, SECONDS, TURN = 10, 0.02, 0.5, 3.0, 0.015
 DISTURBED = 0.1  # of a core: what other processes may have while a row is measured; one with more is left out
 WAYS = ("one", "threads", "helpers")
+FAMILIES, FAMILY_METHODS = ("language", "pixels"), ("vae_step", "savae_step")
 TRAINED, STEPS, ROUNDS = [(64, 50), (200, 50)], 30, 5
 
 
@@ -65,12 +70,32 @@ class Step:
         return self.method.gradient(self.model, self.theta, self.phi, self.x, noise=self.noise)
 
 
+class FamilyStep:
+    """A step of a family's case, float32."""
+
+    def __init__(self, family, label, operation):
+        script, side = importlib.import_module(family), importlib.import_module(f"{family}_savi")
+        sizes = {**script.FAMILY.cases, **script.FAMILY.quick}[label].sizes
+        a = {
+            what: array.astype("float32") if array.dtype.kind == "f" else array
+            for what, array in script.inputs(sizes).items()
+        }
+        loop = side.setup(sizes, "float32")
+        step, model = getattr(loop, operation), loop.model
+        self.gradient, self.given = step.function, [a[name] for name in ("theta", "phi", "x", "noise")]
+        self.size = {"pass": len(a["x"]) * model.work, "passes": step.passes, "turns": model.turns, "most": model.chunk}
+
+    def __call__(self):
+        return self.gradient(*self.given)
+
+
 @contextlib.contextmanager
 def forced(way, parts):
     """A block in which a gradient takes that way."""
-    helped = {"parts": lambda *size: parts if way == "helpers" else 1}
-    threaded = {"slices": lambda n, *size: threads.cut(n, 1 if way == "one" else parts)}
-    with mock.patch.multiple(helpers, **helped), mock.patch.multiple(threads, **threaded):
+    helped, cut = {"parts": lambda *size: parts if way == "helpers" else 1}, threads.slices
+    threaded = {"slices": lambda n, work, most=None: cut(n, 1e12, most)}
+    count = threads.using(1 if way == "one" else parts)
+    with count, mock.patch.multiple(helpers, **helped), mock.patch.multiple(threads, **threaded):
         yield
 
 
@@ -138,20 +163,25 @@ def markdown(results):
     """The page's table: medians, and what the rule takes."""
     lines = ["| | one part, ms | threads, ms | helpers, ms | the rule takes |", "|---|---:|---:|---:|---|"]
     for row in results["rows"]:
-        itemsize, (H, B, dtype, name) = np.dtype(row["dtype"]).itemsize, (row[k] for k in ("H", "B", "dtype", "method"))
-        with threads.using(2):
-            helped, threaded = taken(B, row["pass"] / B, row["passes"], itemsize)
-        way = "helpers" if helped > 1 else "threads" if threaded > 1 else "one part"
-        cells = [f"{row['ms'][way][0]:.3g}" for way in WAYS]
-        lines.append(f"| {name}, H = {H}, B = {B}, {dtype} | " + " | ".join(cells) + f" | {way} |")
+        what = f"{row['method']}, H = {row['H']}, B = {row['B']}, {row['dtype']}"
+        lines.append(_line(what, row))
+    lines += [_line(f"{row['case']}, {TITLES[row['method']]}", row) for row in results.get("families", [])]
     return "\n".join(lines + ["", *training_table(results["training"])] if "training" in results else lines)
 
 
-def taken(n, work, passes, itemsize):
-    """In how many parts the rules cut for helpers and for threads."""
-    with mock.patch.object(helpers, "_possible", lambda: True), helpers.kept():
-        helped = helpers.parts(n, work, passes, itemsize)
-    return helped, len(threads.slices(n, work * itemsize / BYTES))
+def _line(what, row):
+    cells = [f"{row['ms'][way][0]:.3g}" for way in WAYS]
+    return f"| {what} | " + " | ".join(cells) + f" | {taken(row)} |"
+
+
+def taken(row):
+    """Which way the rules take on two threads."""
+    n, itemsize = row["B"], np.dtype(row["dtype"]).itemsize
+    work, turns, most = row["pass"] / n, row.get("turns", 1), row.get("most")
+    with threads.using(2), mock.patch.object(helpers, "_possible", lambda: True), helpers.kept():
+        if helpers.parts(n, work, row["passes"], itemsize, turns, most) > 1:
+            return "helpers"
+        return "threads" if len(threads.slices(n, work / turns * itemsize / BYTES, most)) > 1 else "one part"
 
 
 def write_page(results, path=PAGE):
@@ -167,23 +197,24 @@ def main():
     parser.add_argument("--only", nargs="+", metavar="H,B", help="measure these again; keep the JSON's others")
     parser.add_argument("--quick", action="store_true", help="one case, two rounds; nothing is written")
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
+    parser.add_argument("--families", action="store_true", help="text and images; keep all other rows")
     parser.add_argument("--training", action="store_true", help="whole steps of training; keep all other rows")
     options = parser.parse_args()
     sizes = [size for size in SIZES if not options.only or ",".join(map(str, size)) in options.only]
     sizes, seconds = ([(64, 50)], 0.1) if options.quick else (sizes, SECONDS)
+    measure = lambda step: measured(step, seconds, threads.count())  # noqa: E731
     if options.training:
-        rows = undisturbed(TRAINED, options.dtypes, ("sa-vae",), lambda step: trained(step, threads.count()))
+        rows = undisturbed(steps_of(TRAINED, options.dtypes, ("sa-vae",)), lambda step: trained(step, threads.count()))
     else:
-        measure = lambda step: measured(step, seconds, threads.count())  # noqa: E731
-        rows = undisturbed(sizes, options.dtypes, METHODS, measure)
+        rows = undisturbed(family_steps() if options.families else steps_of(sizes, options.dtypes, METHODS), measure)
     if options.quick:
         return
     before = {"rows": []}
     if os.path.exists(OUT):
         with open(OUT) as file:
             before = json.load(file)
-    key = lambda row: (row["H"], row["B"], row["dtype"], row["method"])  # noqa: E731
-    kind, new = "training" if options.training else "rows", set(map(key, rows))
+    key = lambda row: (row.get("H", 0), row.get("case", ""), row["B"], row["dtype"], row["method"])  # noqa: E731
+    kind, new = "training" if options.training else "families" if options.families else "rows", set(map(key, rows))
     rows = sorted([row for row in before.get(kind, []) if key(row) not in new] + rows, key=key)
     results = before | {"machine": machine(["savi"], cores()), "K": K, kind: rows}
     with replacing(OUT) as file:
@@ -191,25 +222,36 @@ def main():
     write_page(results)
 
 
-def undisturbed(sizes, dtypes, names, measure):
-    """A row for each case, but where other processes worked meanwhile."""
-    rows = []
-    for H, B in sizes:
-        for dtype in dtypes:
-            for name in names:
-                step = Step(name, H, B, dtype)
-                before, start = processor_seconds(), time.perf_counter()
-                ms = measure(step)
-                everything, own = processor_seconds() - before
-                others, told = (
-                    (everything - own) / (time.perf_counter() - start),
-                    f"{name:<7} H={H:<4} B={B:<4} {dtype}",
+def steps_of(sizes, dtypes, names):
+    """Yields (what a row says of it, the step) of steps.py's nets."""
+    for (H, B), dtype, name in itertools.product(sizes, dtypes, names):
+        yield {"H": H, "B": B, "dtype": dtype, "method": name}, Step(name, H, B, dtype)
+
+
+def family_steps():
+    """The same of text and images."""
+    for family in FAMILIES:
+        for label, case in importlib.import_module(family).FAMILY.cases.items():
+            for name in filter(set(FAMILY_METHODS).__contains__, case.operations):
+                yield (
+                    {"case": label, "B": case.sizes["B"], "dtype": "float32", "method": name},
+                    FamilyStep(family, label, name),
                 )
-                if others > DISTURBED:
-                    print(f"{told}  disturbed: others had {others:.2f} of a core", flush=True)
-                    continue
-                rows.append({"H": H, "B": B, "dtype": dtype, "method": name, **step.size, "ms": ms})
-                print(told, *(f" {way} {t[0]:8.2f} {t[1]:8.2f}" for way, t in ms.items()), flush=True)
+
+
+def undisturbed(steps, measure):
+    """A row for each step, but where other processes worked meanwhile."""
+    rows = []
+    for row, step in steps:
+        before, start = processor_seconds(), time.perf_counter()
+        ms = measure(step)
+        everything, own = processor_seconds() - before
+        others, told = (everything - own) / (time.perf_counter() - start), " ".join(map(str, row.values()))
+        if others > DISTURBED:
+            print(f"{told}  disturbed: others had {others:.2f} of a core", flush=True)
+            continue
+        rows.append({**row, **step.size, "ms": ms})
+        print(told, *(f" {way} {t[0]:8.2f} {t[1]:8.2f}" for way, t in ms.items()), flush=True)
     return rows
 
 

@@ -13,7 +13,19 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from savi import MLP, SAVAE, SVI, VAE, VAESVI, Bernoulli, InputError, LatentGaussianModel, MLPDecoder, fit
+from savi import (
+    MLP,
+    SAVAE,
+    SVI,
+    VAE,
+    VAESVI,
+    Bernoulli,
+    InputError,
+    LatentGaussianModel,
+    MLPDecoder,
+    PixelCNNDecoder,
+    fit,
+)
 from savi.data import Dataset
 from savi.engine import blas, helpers, threads
 
@@ -37,7 +49,7 @@ def parts_of_any_size(monkeypatch):
     monkeypatch.setattr(helpers, "_others", lambda: [thread for thread in others() if thread not in before])
     monkeypatch.delenv("SAVI_HELPERS", raising=False)
     monkeypatch.setattr(helpers, "parts", lambda n, *step: parts(n, 1, 1e12, 4))
-    monkeypatch.setattr(threads, "slices", lambda n, *work: cut(n, 1e12))
+    monkeypatch.setattr(threads, "slices", lambda n, work, most=None: cut(n, 1e12, most))
     threads.use(2)
     yield
     threads.use(None)
@@ -83,6 +95,20 @@ def test_a_gradient_with_helpers_has_the_bits_of_threads(method, count, dtype):
     with helpers.kept():
         assert three() == here
         assert len(processes()) == count - 1 and helpers._kept.get().owners == (method, MODEL)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("z_at", ["late", "input"])
+def test_a_helper_works_on_chunks_of_its_part_and_has_the_bits_of_threads(z_at, count):
+    threads.use(count)
+    model, rng = LatentGaussianModel(PixelCNNDecoder((4, 3), 2, 2, 2, z_at=z_at)), np.random.default_rng(0)
+    encoder, model.chunk = MLP([12, 4]), 1
+    theta, phi, x = model.init(rng), encoder.init(rng), (rng.random((7, 12)) < 0.5).astype(float)
+    for method in (VAE(encoder), SAVAE(encoder, 2)):
+        here = bits(method.gradient(model, theta, phi, x, np.random.default_rng(1)))
+        with helpers.kept():
+            assert bits(method.gradient(model, theta, phi, x, np.random.default_rng(1))) == here
+            assert len(processes()) == count - 1
 
 
 def by_threads(function, items, arguments, owners):
@@ -450,4 +476,7 @@ def test_a_batch_is_cut_in_as_many_parts_as_its_step_is_worth_and_not_where_a_pa
             1, 1, min(count, 2), min(count, 3), count
         ]  # fmt: skip
         assert helpers.parts(100, 1e5, 2.5, 8) == min(count, 2) and helpers.parts(1, 1e5, 1e9, 4) == 1
-        assert [helpers.parts(100, work, 1000, 4) for work in (2.5e5, 2.6e5)] == [count, 1]
+        assert [helpers.parts(100, work, 1000, 4) for work in (5e5, 5.1e5)] == [count, 1]
+        assert [helpers.parts(100, 1e5, passes, 4, 20) for passes in (2.4, 2.5)] == [1, min(count, 2)]
+        assert [helpers.parts(100, work, 1000, 4, 20) for work in (1e7, 1.02e7)] == [count, 1]
+        assert [helpers.parts(100, 1e8 / count, 1000, 4, 20, most) for most in (None, 10, 11)] == [1, count, 1]

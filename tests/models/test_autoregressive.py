@@ -270,7 +270,7 @@ def test_a_batch_in_chunks_has_the_gradients_of_the_whole_and_each_image_its_lam
     for chunk, count in ((None, 1), (2 * samples, 1), (2 * samples, 2), (1, 2)):
         p.model.chunk = chunk
         with threads.using(count):
-            assert len(SVI(2, samples=samples)._slices(p.model, p.x)) == {None: 1, 1: 7}.get(chunk, 4)
+            assert len(SVI(2, samples=samples)._slices(p.model, p.theta, p.x)) == {None: 1, 1: 7}.get(chunk, 4)
             method, rng = SAVAE(encoder, 2, samples=samples), np.random.default_rng(2)
             found = method.gradient(p.model, p.theta, phi, p.x, rng)
             results.append((*found, method.infer(p.model, p.theta, phi, p.x, rng), rng.random()))
