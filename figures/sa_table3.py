@@ -1,7 +1,8 @@
 """Table 3 of [SA]: images with a strong decoder, a Gated PixelCNN; what inference methods add where z is hardly needed.
 
-    python figures/sa_table3.py           three seeds, OMNIGLOT's two small sets at 14 x 14 and at 28 x 28 (an hour of one core)
-    python figures/sa_table3.py --full    at 28 x 28 with K = 20 too, and glyphs, and ten minutes for each method
+    python figures/sa_table3.py           three seeds; OMNIGLOT's two small sets at 14 x 14 and at 28 x 28, there with K = 20 inner
+                                          steps as well as 10, and glyphs at 28 x 28 (three hours of one core)
+    python figures/sa_table3.py --full    ten minutes for each method
     python figures/sa_table3.py --draw    draws the picture again from the JSON
 
 Not the source's size: the 5840 drawings in OMNIGLOT's two small background sets (their files in the folder that SAVI_DATA
@@ -34,9 +35,11 @@ from savi.studies.trial_tables import over_seeds, verdict_of
 from savi.sweeps.parallel import cores, run_all
 
 LARGE = Scale(side=28, channels=16, stages=(8, 16, 32), pretrain=75.0, seconds=50.0, tuning=15.0)
-SCALES = {"14 x 14": Scale(), "28 x 28": LARGE}
-MORE = {"28 x 28, K = 20": LARGE._replace(steps=20), "glyphs, 28 x 28": LARGE._replace(data="glyphs")}
-FULL = {name: scale._replace(pretrain=600.0, seconds=600.0, tuning=60.0) for name, scale in (SCALES | MORE).items()}
+SCALES = {
+    "14 x 14": Scale(), "28 x 28": LARGE, "28 x 28, K = 20": LARGE._replace(steps=20),
+    "glyphs, 28 x 28": LARGE._replace(data="glyphs"),
+}  # fmt: skip
+FULL = {name: scale._replace(pretrain=600.0, seconds=600.0, tuning=60.0) for name, scale in SCALES.items()}
 TUNED = ("SVI", "VAE+SVI", "VAE+SVI+KL", "SA-VAE")
 METHODS = ("VAE", "SVI, step 0.02", *TUNED, "iterative")
 ROWS = (BARE, PLAIN, "VAE", REFINED, *METHODS[1:])

@@ -83,6 +83,17 @@ def test_all_ways_of_a_step_give_the_same_and_have_a_row_in_the_table():
     assert len(ways.markdown({"rows": rows, "families": [row]}).splitlines()) == 2 + len(rows) + 1
 
 
+def test_a_steps_shares_are_parts_of_it_and_its_calls_are_counted():
+    import shares
+
+    with threads.using(1):
+        side = shares.Side("savi", 1)
+        side.setup(H, B, "float32")
+        row = {"H": H, "B": B, "operation": "vae_step", **shares.shares(side, "vae_step", 2, 1)}
+    assert row["calls"] > 100 and all(0 < row[kind] < 1 for kind in shares.KINDS)
+    assert f"| VAE step, H = {H} |" in shares.markdown({"rows": [row]})
+
+
 # --- further families -------------------------------------------------------------------------------------------------------
 
 FAMILIES = ("hierarchies", "language", "pixels")
@@ -122,6 +133,7 @@ def test_the_floor_of_a_hierarchy_is_made_of_products_alone():
 
 def test_the_page_of_a_family_has_its_times_ratios_and_memory(tmp_path):
     import cases
+    import steps
 
     family = cases.Family("few", {"small": cases.Case({}, ("step",))}, {"step": "a step"}, {}, {})
     rows = [{"case": "small", "dtype": "float32", "operation": "step", "variant": "step", "first_s": 3.0}]
@@ -133,7 +145,7 @@ def test_the_page_of_a_family_has_its_times_ratios_and_memory(tmp_path):
     assert "| small, a step | 8.0 | 20.0 | 10.0 | 1.25 | 3 |" in cases.markdown(family, results)
     assert "| small, a step | 5.0 | 5.0 |  |  |" in cases.markdown(family, results)
     page.write_text("before\n<!-- few -->\nold\n<!-- /few -->\nafter\n")
-    cases.write_page(family, results, page)
+    steps.write_page("few", cases.markdown(family, results), page)
     text = page.read_text()
     assert text.startswith(f"before\n<!-- few -->\n{cases.markdown(family, results)}\n<!-- /few -->")
     assert "a step 1.25, ahead in 1 of 1" in text and "least memory in 1 of 1 cases" in text

@@ -142,6 +142,11 @@ def test_the_table_of_growth_is_the_committed_benchmark():
     assert between(SPEED, "scaling") == scaling.markdown(committed("scaling"))
 
 
+@pytest.mark.parametrize("name", ["sequences", "shares"])
+def test_the_tables_of_sequences_and_of_shares_are_the_committed_benchmarks(name):
+    assert between(SPEED, name) == importlib.import_module(name).markdown(committed(f"benchmark_{name}"))
+
+
 def test_the_table_of_helpers_is_the_committed_benchmark():
     import ways
 
@@ -158,23 +163,13 @@ def test_the_opponents_of_the_sa_vae_step_are_the_committed_benchmarks():
     import steps
 
     results = committed("benchmark")
-    loop, best = (steps.ratios(r, "savae_step") for r in (results, fastest_first(results)))
-    lines = [
-        f"| H = {H}, B = {B}, {dtype} | {a:.2f} | {b:.2f} |" for (H, B, dtype, a, _), (*_, b, _) in zip(loop, best)
-    ]
+    assert between(SPEED, "opponents") == steps.opponents(results)
+    loop, best = (steps.ratios(r, "savae_step") for r in (results, steps.fastest_first(results)))
     means = [steps.mean([speed for *_, speed, _ in found]) for found in (loop, best)]
-    lines.append(f"| geometric mean | {means[0]:.2f} | {means[1]:.2f} |")
-    assert between(SPEED, "opponents").splitlines()[2:] == lines
     assert f"{means[0]:.2f} times as fast in the geometric mean" in SPEED
     assert f"Against the best of all variants it is {means[1]:.2f} times as fast" in SPEED
     slower = [[setting[:3] for setting in found if setting[3] < 1] for found in (loop, best)]
     assert slower == [[(64, 50, "float32"), (64, 50, "float64"), (200, 50, "float32")]] * 2  # as the page says
-
-
-def fastest_first(results):
-    """The results with each peer's fastest variant first, the one that steps.ratios takes for the peer's time."""
-    peers = ("torch", "jax")
-    return results | {"rows": sorted(results["rows"], key=lambda row: row["ms"] if row["side"] in peers else 0)}
 
 
 def test_a_peers_closed_form_counts_among_all_variants():
@@ -184,7 +179,7 @@ def test_a_peers_closed_form_counts_among_all_variants():
     rows = [row | {"ms": 0.01} if row["variant"] == "savae_step_byhand" else row for row in results["rows"]]
     faster = results | {"rows": rows}
     assert steps.ratios(faster, "savae_step") == steps.ratios(results, "savae_step")
-    assert max(speed for *_, speed, _ in steps.ratios(fastest_first(faster), "savae_step")) < 0.01
+    assert max(speed for *_, speed, _ in steps.ratios(steps.fastest_first(faster), "savae_step")) < 0.01
 
 
 def test_what_the_page_says_of_slower_steps_is_so():

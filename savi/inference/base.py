@@ -15,8 +15,9 @@ from ..engine import given, helpers, threads
 from ..engine.files import InputError, expect
 
 BYTES = (
-    5.5  # of a number, for which threads.slices has its constant: threads gain less in single precision, more in double
+    5.5  # of a number, for which threads.slices has its constant: single precision gains less from them, double more
 )
+HELD = 1 << 26  # bytes of noise that are drawn before helpers begin
 
 
 class InferenceMethod:
@@ -76,15 +77,14 @@ class InferenceMethod:
 
     def infer(self, model, theta, phi, x, rng, steps=None):
         """lam (B, n) for x (B, M) after `steps` steps from lam_0 (the method's own K when None); fresh noise in each."""
+        steps = self.steps if steps is None else steps
         x, lam, noise = self._begun(model, theta, phi, x, rng, steps)
-
-        def part(rows, noise):
-            noise = (e[:, rows] for e in noise)
-            return last(self.walk(model.objective(theta, x[rows]), phi, lam[rows], noise), lam[rows])
-
-        rows = self._slices(model, theta, x)
-        arguments = list(zip(rows, threads.tee(noise, len(rows))))
-        return np.concatenate(threads.side_by_side(lambda a: part(*a), arguments))
+        part, slices, arguments = self._part(model, rng), self._slices(model, theta, x), ("infer", theta, phi, x, lam)
+        count = self._helpers(model, theta, x, steps)
+        if count > 1 and steps * self.samples * lam.nbytes <= HELD:
+            return self._helped(part, slices, count, model, *arguments, list(noise))[0]
+        items = list(zip(slices, threads.tee(noise, len(slices))))
+        return np.concatenate(threads.side_by_side(lambda item: part(item[:1], *arguments, item[1])[0], items))
 
     def path(self, model, theta, phi, x, rng, steps=None):
         """lam_0, lam_1, ..., (steps + 1, B, n): what `infer` goes through."""
@@ -98,14 +98,25 @@ class InferenceMethod:
         beta: the weight of the KL term [E4]. Raises InputError on a shape mismatch or an x outside the support.
         """
         x = self._given(model, theta, phi, x)
-        noise = self._noise(model, theta, x, rng, noise)
+        arguments = "gradient", theta, phi, x, beta, self._noise(model, theta, x, rng, noise)
+        part, slices = self._part(model, rng), self._slices(model, theta, x)
+        count = self._helpers(model, theta, x, self.passes / self.samples)
+        if count > 1:
+            return self._helped(part, slices, count, model, *arguments)
+        return _joined(threads.side_by_side(lambda some: part(some, *arguments), _dealt(slices, threads.count())))
 
-        def part(slices, theta, phi, x, noise, beta):
-            return _joined(
-                self._gradient(model, theta, phi, x[rows], [e[:, rows] for e in noise], beta, rng) for rows in slices
-            )
+    def _part(self, model, rng):
+        """part(slices, verb, theta, phi, x, and what the verb needs): the verb's work on a part of a batch."""
 
-        return _joined(self._in_parts(model, part, theta, phi, x, noise, beta))
+        def gradient(rows, theta, phi, x, beta, noise):
+            return self._gradient(model, theta, phi, x[rows], [e[:, rows] for e in noise], beta, rng)
+
+        def infer(rows, theta, phi, x, lam, noise):
+            path = self.walk(model.objective(theta, x[rows]), phi, lam[rows], (e[:, rows] for e in noise))
+            return (last(path, lam[rows]),)
+
+        verbs = {"gradient": gradient, "infer": infer}
+        return lambda slices, verb, *arguments: _joined(verbs[verb](rows, *arguments) for rows in slices)
 
     def _gradient(self, model, theta, phi, x, noise, beta, rng):
         """`gradient` of a part of the batch: the method itself."""
@@ -137,16 +148,17 @@ class InferenceMethod:
         """How many examples may be in a slice; None for any number."""
         return None if model.chunk is None else max(1, model.chunk // self.samples)
 
-    def _in_parts(self, model, part, theta, phi, x, *others):
-        """[part(slices, theta, phi, x, *others), ...] of a batch cut for helpers or for threads, whichever gain more."""
-        slices, arguments, count = self._slices(model, theta, x), (theta, phi, x, *others), 1
-        if self.divisible and model.divisible:
-            work, passes = model.work * self.samples, self.passes / self.samples
-            count = helpers.parts(len(x), work, passes, theta.itemsize, model.turns, self._most(model))
-        if count > 1:
-            slices = slices if len(slices) >= count else threads.cut(len(x), count)
-            return helpers.side_by_side(part, _dealt(slices, count), arguments, owners=(self, model))
-        return threads.side_by_side(lambda slices: part(slices, *arguments), _dealt(slices, threads.count()))
+    def _helpers(self, model, theta, x, passes):
+        """In how many parts a batch should go to helpers, 1 for none; passes: at one noise sample."""
+        if not (self.divisible and model.divisible):
+            return 1
+        work = model.work * self.samples
+        return helpers.parts(len(x), work, passes, theta.itemsize, model.turns, self._most(model))
+
+    def _helped(self, part, slices, count, model, *arguments):
+        """What `count` parts come to, one here and each other with a helper; the slices are cut anew where they are too few."""
+        slices = slices if len(slices) >= count else threads.cut(len(arguments[3]), count)
+        return _joined(helpers.side_by_side(part, _dealt(slices, count), arguments, owners=(self, model)))
 
     def _noise(self, model, theta, x, rng, noise):
         """The given noise (K + 1, S, B, D), checked, or a fresh draw."""
@@ -174,14 +186,14 @@ def _dealt(slices, count):
 
 
 def _joined(parts):
-    """Loss (B,), d_theta, d_phi of the batch from those of its parts, one after the other; sums in the memory of the first."""
-    losses, totals = [], ()
-    for loss, *vectors in parts:
-        losses.append(loss)
+    """The first array of each part, one after the other, and the sums of the others, in the memory of the first part's."""
+    rows, totals = [], ()
+    for first, *vectors in parts:
+        rows.append(first)
         for total, vector in zip(totals, vectors):
             total += vector
         totals = totals or vectors
-    return np.concatenate(losses), *totals
+    return np.concatenate(rows), *totals
 
 
 def _text(value):

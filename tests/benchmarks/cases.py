@@ -13,14 +13,12 @@ import importlib
 import importlib.util
 import json
 import os
-import re
 import sys
 import time
 from typing import NamedTuple
 
-from steps import ROOT, SIDES, Asked, Side, agreement, cores, line, machine, mean, measure_operation
+from steps import ROOT, SIDES, Asked, Side, agreement, cores, line, machine, mean, measure_operation, write_page
 
-PAGE = os.path.join(ROOT, "lessons", "book", "speed.md")
 PEERS = ("torch", "jax")
 RECOMPUTED = {  # variants: each step kept, or computed again on the way back
     "savae_step": {name: ["savae_step", "savae_step_recomputed"] for name in ("savi", *PEERS)}
@@ -278,16 +276,6 @@ def _ratio(a, b):
     return f"{a / b:.2f}" if a and b else ""
 
 
-def write_page(family, results, path=PAGE):
-    """The tables between the page's markers <!-- NAME --> and <!-- /NAME -->."""
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    pattern = rf"(<!-- {family.name} -->\n).*?(<!-- /{family.name} -->)"
-    new = re.sub(pattern, lambda m: m[1] + markdown(family, results) + "\n" + m[2], text, flags=re.S)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(new)
-
-
 def main(family, about):
     p = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--quick", action="store_true", help="small sizes, two rounds; writes nothing but what --out names")
@@ -314,4 +302,4 @@ def main(family, about):
                 file.write(json.dumps(results, indent=1).encode())
     else:
         with open(options.out or family.out) as file:
-            write_page(family, json.load(file))
+            write_page(family.name, markdown(family, json.load(file)))

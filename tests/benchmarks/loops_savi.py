@@ -1,11 +1,10 @@
 """savi's side of any model: its methods, under the names that the other sides' steps have."""
 
-import numpy as np
-from peers_savi import Helped, end_all
+import functools
+
+from peers_savi import GivenSVI, Helped, end_all
 
 import savi
-from savi.engine import threads
-from savi.inference.svi import ascend
 
 
 class Loop:
@@ -13,7 +12,10 @@ class Loop:
 
     def __init__(self, model, encoder, K, alpha, gamma):
         end_all()
-        self.model, self.K, self.svi = model, K, savi.SVI(K, alpha, gamma)
+        self.model = model
+        self.svi_run = Helped(
+            functools.partial(GivenSVI(K, alpha, gamma).run, model)
+        )  # theta, lam_0, x, noise -> lam_K
         without = self._gradient(savi.SVI(0))
         self.model_step = lambda *arguments: without(*arguments)[:2]  # loss (B,), dL/dtheta of a model without latents
         if encoder:
@@ -29,12 +31,3 @@ class Loop:
         step = Helped(lambda theta, phi, x, noise: method.gradient(self.model, theta, phi, x, noise=noise[rows]))
         step.passes = method.passes
         return step
-
-    def svi_run(self, theta, lam, x, noise):
-        """lam_K: SVI.infer with given noise."""
-
-        def part(rows):
-            f = self.model.objective(theta, x[rows])
-            return ascend(f, lam[rows], [e[:, rows] for e in noise[: self.K]], self.svi.step_size, self.svi.momentum)
-
-        return np.concatenate(threads.side_by_side(part, self.svi._slices(self.model, theta, x)))

@@ -6,6 +6,7 @@ Gradients with respect to theta and phi are sums over the batch.
 """
 
 import contextvars
+import functools
 import itertools
 
 import numpy as np
@@ -15,7 +16,6 @@ from savi import hvp
 from savi.engine import blas, helpers, threads
 from savi.experiments.evaluation import importance_weighted
 from savi.inference.iterative import Data, Gradient, Iterative, network
-from savi.inference.svi import ascend
 
 NAME = "savi"
 CHUNK_ROWS = 400  # of importance samples, as in savi.experiments.evaluation
@@ -73,12 +73,25 @@ def memory_of_others():
     return found
 
 
+class GivenSVI(savi.SVI):
+    """SVI from a lam_0 and with noise that are given."""
+
+    def run(self, model, theta, lam, x, noise):
+        """lam_K after `steps` steps."""
+        self.given = x, lam, iter(noise[: self.steps])
+        return self.infer(model, theta, theta[:0], x, None)
+
+    def _begun(self, *_):
+        return self.given
+
+
 class Peer:
     def __init__(self, H, K, dtype, alpha, gamma, beta, D, M):
         self.K, self.dtype, self.beta = K, dtype, beta
         self.encoder = savi.MLP([M, H, H, 2 * D])
         self.model = savi.LatentGaussianModel(savi.MLPDecoder(savi.MLP([D, H, H, M]), savi.Bernoulli()))
-        self.svi, self.vae = savi.SVI(K, alpha, gamma), savi.VAE(self.encoder)
+        self.svi, self.vae = GivenSVI(K, alpha, gamma), savi.VAE(self.encoder)
+        self.svi_run = Helped(functools.partial(self.svi.run, self.model))  # theta, lam_0, x, noise -> lam_K
         for product in hvp.METHODS:
             method = savi.SAVAE(self.encoder, K, alpha, gamma, hvp=product)
             setattr(self, f"savae_step_{'threads' if product == 'exact' else product}", self._gradient(method))
@@ -103,15 +116,6 @@ class Peer:
 
         loss, d_lam, d_theta = zip(*threads.side_by_side(part, self.svi._slices(self.model, theta, x)))
         return np.concatenate(loss), np.concatenate(d_lam), sum(d_theta[1:], d_theta[0])
-
-    def svi_run(self, theta, lam0, x, noise):
-        """lam_K: SVI.infer with given noise."""
-
-        def part(rows):
-            f = self.model.objective(theta, x[rows], self.beta)
-            return ascend(f, lam0[rows], [e[:, rows] for e in noise[: self.K]], self.svi.step_size, self.svi.momentum)
-
-        return np.concatenate(threads.side_by_side(part, self.svi._slices(self.model, theta, x)))
 
     def importance(self, theta, lam, x, samples, noise=None, seed=0):
         """log (1/S) sum_s p(x, z_s) / q(z_s) [E5]: (B,), streamed in chunks; noise (samples, B, D) or drawn from seed."""

@@ -1,6 +1,7 @@
 """How do time and memory grow with the work? Inner steps, batch, tokens, importance samples, latent dimensions.
 
-    python tests/benchmarks/scaling.py            some minutes; writes figures/scaling.json and .png
+    python tests/benchmarks/scaling.py            some minutes; writes figures/scaling.json, .png and the table on the page
+                                                  lessons/book/speed.md
     python tests/benchmarks/scaling.py --quick    savi alone, the two smallest sizes of each; writes nothing
     python tests/benchmarks/scaling.py --draw     draws the picture again from the JSON
 
@@ -179,6 +180,8 @@ def main():
 
     plots.save(draw(results), options.out + ".png")
     print(markdown(results))
+    if options.out == OUT:
+        steps.write_page("scaling", markdown(results))
 
 
 if __name__ == "__main__":

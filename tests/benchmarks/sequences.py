@@ -1,6 +1,7 @@
 """How fast is savi on sequences? The steps of the synthetic experiment beside PyTorch's and JAX's, by the rules of steps.py.
 
-    python tests/benchmarks/sequences.py            a minute; writes figures/benchmark_sequences.json
+    python tests/benchmarks/sequences.py            a minute; writes figures/benchmark_sequences.json and the table on the page
+                                                    lessons/book/speed.md
 
 The sizes of the experiment: 1000 tokens, 5 a sequence, batch 50, embeddings, LSTM and hidden layer of 100 units, two
 latent dimensions, K = 20 inner steps with momentum; encoder and generator are both learned.
@@ -12,7 +13,7 @@ import json
 import os
 import sys
 
-from steps import MOMENTUM, ROOT, SIDES, Asked, Side, cores, line, machine, measure_operation
+from steps import MOMENTUM, ROOT, SIDES, Asked, Side, cores, line, machine, measure_operation, write_page
 
 OUT = os.path.join(ROOT, "figures", "benchmark_sequences.json")
 VOCABULARY, LENGTH, BATCH, UNITS, D, K, STEP_SIZE = 1000, 5, 50, 100, 2, 20, 0.002
@@ -21,7 +22,7 @@ SHAPES = (
     [(VOCABULARY + 1, UNITS), CELL, (UNITS, UNITS), (D + 1, UNITS), (UNITS + 1, VOCABULARY)],
     [(VOCABULARY + 1, UNITS), CELL, (UNITS + 1, 2 * D)],
 )
-OPERATIONS = ("sequence_vae_step", "sequence_step")
+OPERATIONS = {"sequence_vae_step": "LSTM VAE step", "sequence_step": "LSTM SA-VAE step, K = 20"}
 
 
 class SequenceSide(Side):
@@ -41,6 +42,23 @@ class SequenceSide(Side):
         }
         self.peer = self.peers.setup_sequences(SHAPES, K, dtype, STEP_SIZE, MOMENTUM)
         self.on_device = {name: self.peers.to_device(array) for name, array in arrays.items()}
+
+
+def markdown(results):
+    """The page's table."""
+    lines = [
+        "| | savi, ms | PyTorch, ms | JAX, ms | times faster than the faster of the two |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for dtype in ("float32", "float64"):
+        for operation, title in OPERATIONS.items():
+            rows = [row for row in results["rows"] if (row["dtype"], row["operation"]) == (dtype, operation)]
+            ms = {row["side"]: row["ms"] for row in rows}
+            cells = [f"{ms[name]:.3g}" for name in ("savi", "torch", "jax")] + [
+                f"{min(ms['torch'], ms['jax']) / ms['savi']:.2f}"
+            ]
+            lines.append(f"| {title}, {dtype} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def main():
@@ -66,8 +84,11 @@ def main():
             side.close()
     from savi.engine.files import replacing
 
+    results = {"machine": machine(names, options.threads), "repeats": options.repeats, "rows": rows}
     with replacing(options.out) as file:
-        file.write(json.dumps({"machine": machine(names, options.threads), "rows": rows}, indent=1).encode())
+        file.write(json.dumps(results, indent=1).encode())
+    if options.out == OUT:
+        write_page("sequences", markdown(results))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ import time
 from unittest import mock
 
 import numpy as np
-from steps import ROOT, TITLES, D, M, cores, inputs, machine
+from steps import ROOT, TITLES, D, M, cores, inputs, machine, write_page
 
 sys.path.insert(0, ROOT)
 
@@ -40,7 +40,6 @@ from savi.engine import helpers, threads
 from savi.engine.files import replacing
 from savi.inference.base import BYTES
 
-PAGE = os.path.join(ROOT, "lessons", "book", "speed.md")
 OUT = os.path.join(ROOT, "figures", "benchmark_ways.json")
 SIZES = [(64, 50), (128, 50), (200, 50), (200, 200), (512, 50), (512, 128)]
 DTYPES = ("float32", "float64")
@@ -184,14 +183,6 @@ def taken(row):
         return "threads" if len(threads.slices(n, work / turns * itemsize / BYTES, most)) > 1 else "one part"
 
 
-def write_page(results, path=PAGE):
-    """The table between the page's markers."""
-    with open(path, encoding="utf-8") as file:
-        before, _, rest = file.read().partition("<!-- ways -->\n")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{before}<!-- ways -->\n{markdown(results)}\n<!-- /ways -->" + rest.partition("<!-- /ways -->")[2])
-
-
 def main():
     parser = argparse.ArgumentParser(description="Time training gradients in one part, in threads, with helpers.")
     parser.add_argument("--only", nargs="+", metavar="H,B", help="measure these again; keep the JSON's others")
@@ -219,7 +210,7 @@ def main():
     results = before | {"machine": machine(["savi"], cores()), "K": K, kind: rows}
     with replacing(OUT) as file:
         file.write(json.dumps(results, indent=1).encode())
-    write_page(results)
+    write_page("ways", markdown(results))
 
 
 def steps_of(sizes, dtypes, names):
