@@ -36,7 +36,8 @@ TUNING_SEED, FIRST, RATE = 100, {"step_size": 0.1}, 2e-3  # RATE: of Adam, whose
 class Scale(NamedTuple):
     """The size of an experiment: data set and its side in pixels; latents; the decoder's channels and the encoder's stages;
     processor seconds of pretraining, of each run's training and of each run that tunes; epochs at which all are read; how many
-    test images, and how many samples estimate log p(x); the units of the iterative network; K inner steps."""
+    test images, and how many samples estimate log p(x); the units of the iterative network; K inner steps; a table's rows
+    beside the decoder without z, none for all."""
 
     data: str = "omniglot"
     side: int = 14
@@ -52,6 +53,7 @@ class Scale(NamedTuple):
     iw_samples: int = 100
     units: int = 128
     steps: int = 10
+    rows: tuple = ()
 
     @property
     def shape(self):
