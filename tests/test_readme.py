@@ -166,10 +166,10 @@ def test_the_opponents_of_the_sa_vae_step_are_the_committed_benchmarks():
     assert between(SPEED, "opponents") == steps.opponents(results)
     loop, best = (steps.ratios(r, "savae_step") for r in (results, steps.fastest_first(results)))
     means = [steps.mean([speed for *_, speed, _ in found]) for found in (loop, best)]
-    assert f"{means[0]:.2f} times as fast in the geometric mean" in SPEED
+    assert f"{means[0]:.2f} times as fast in the geometric mean, and faster in all eight settings" in SPEED
     assert f"Against the best of all variants it is {means[1]:.2f} times as fast" in SPEED
     slower = [[setting[:3] for setting in found if setting[3] < 1] for found in (loop, best)]
-    assert slower == [[(64, 50, "float32"), (64, 50, "float64"), (200, 50, "float32")]] * 2  # as the page says
+    assert slower == [[], [(64, 50, "float32"), (200, 50, "float32")]]  # as the page says
 
 
 def test_a_peers_closed_form_counts_among_all_variants():
@@ -187,7 +187,7 @@ def test_what_the_page_says_of_slower_steps_is_so():
 
     found = {name: [speed for *_, speed, _ in steps.ratios(committed("benchmark"), name)] for name in steps.OPERATIONS}
     slower = {name: sum(speed < 1 for speed in speeds) for name, speeds in found.items()}
-    assert (slower["vae_step"], slower["svi_run"], slower["importance"], slower["loss_gradient"]) == (6, 8, 8, 4)
+    assert (slower["vae_step"], slower["svi_run"], slower["importance"], slower["loss_gradient"]) == (3, 8, 8, 3)
 
 
 def test_what_lesson_13_says_of_two_levels_is_so():
