@@ -131,6 +131,8 @@ def markdown(results):
 
 def draw(results):
     """Time above, memory below, one column a size; both axes logarithmic."""
+    from matplotlib.ticker import LogLocator
+
     from savi import plots
 
     fig, panels = plots.figure(columns=len(AXES), rows=2, width=2.9, height=2.9)
@@ -143,8 +145,12 @@ def draw(results):
                 ax.plot(values, numbers, style, color=colour, markersize=4, label=label)
             ax.set(xscale="log", yscale="log", xlabel=axis.name, title=axis.title if what == "ms" else "")
             ax.set_xticks(axis.values, [str(value) for value in axis.values])
+            low, high = ax.get_ylim()
+            ax.set_ylim(low, high * (high / low) ** 0.5)  # room for the legend
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
             ax.minorticks_off()
-            ax.legend(frameon=False, fontsize=7, title="slope", title_fontsize=7)
+            ax.legend(frameon=False, fontsize=7, title="slope", title_fontsize=7, loc="upper left")
         row[0].set_ylabel(WHAT[what])
     return fig
 

@@ -353,7 +353,7 @@ def draw(results):
             title=f"{title}\ngeometric mean {mean(speeds):.2f}", xlabel="times faster than the faster peer", yticks=y
         )
         ax.set_yticklabels([f"{H}, {B}" for H, B, *_ in found] if ax is axes[0] else [])
-        ax.set_xlim(0, max(2.2, 1.05 * speeds.max()))
+        ax.set_xlim(0, max(2.2, 1.05 * highest.max()))
         ax.invert_yaxis()
         for i, speed in enumerate(speeds):
             label = {"facecolor": "white", "edgecolor": "none", "pad": 1.2}

@@ -164,12 +164,14 @@ def markdown(results):
     for row in results["rows"]:
         what = f"{row['method']}, H = {row['H']}, B = {row['B']}, {row['dtype']}"
         lines.append(_line(what, row))
-    lines += [_line(f"{row['case']}, {TITLES[row['method']]}", row) for row in results.get("families", [])]
+    lines += [
+        _line(f"{row['case']}, {TITLES[row['method']].partition(',')[0]}", row) for row in results.get("families", [])
+    ]
     return "\n".join(lines + ["", *training_table(results["training"])] if "training" in results else lines)
 
 
 def _line(what, row):
-    cells = [f"{row['ms'][way][0]:.3g}" for way in WAYS]
+    cells = [f"{ms:.0f}" if ms >= 100 else f"{ms:.3g}" for ms in (row["ms"][way][0] for way in WAYS)]
     return f"| {what} | " + " | ".join(cells) + f" | {taken(row)} |"
 
 
