@@ -94,6 +94,14 @@ def test_a_steps_shares_are_parts_of_it_and_its_calls_are_counted():
     assert f"| VAE step, H = {H} |" in shares.markdown({"rows": [row]})
 
 
+def test_the_main_job_on_many_cores_is_what_cannot_be_shared_and_its_longest_core():
+    import job
+
+    assert [job.simulated(2.0, [5.0, 3.0, 3.0, 1.0], n) for n in (1, 2, 3, 64)] == [14.0, 8.0, 7.0, 7.0]
+    table = job.markdown({"wall": {"1": 14.0, "2": 9.0}, "runs": [5.0, 3.0, 3.0, 1.0]}).splitlines()
+    assert table[2:4] == ["| 1 | 14 | 14 | 14.0 |", "| 2 | 9 | 8 | 7.0 |"] and len(table) == 2 + len(job.CORES)
+
+
 # --- further families -------------------------------------------------------------------------------------------------------
 
 FAMILIES = ("hierarchies", "language", "pixels")

@@ -147,6 +147,14 @@ def test_the_tables_of_sequences_and_of_shares_are_the_committed_benchmarks(name
     assert between(SPEED, name) == importlib.import_module(name).markdown(committed(f"benchmark_{name}"))
 
 
+def test_the_table_of_the_main_job_is_the_committed_benchmark():
+    if not (ROOT / "figures" / "benchmark_job.json").exists():
+        pytest.skip("not measured yet")
+    import job
+
+    assert between(SPEED, "job") == job.markdown(committed("benchmark_job"))
+
+
 def test_the_table_of_helpers_is_the_committed_benchmark():
     import ways
 
