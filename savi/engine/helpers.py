@@ -94,6 +94,12 @@ def processor_seconds():
     return time.process_time() + (team.spent + sum(helper.seconds for helper in team.members) if team else 0.0)
 
 
+def there(*owners):
+    """Whether this block has helpers, and for these owners."""
+    team = _kept.get()
+    return bool(team and team.members) and team.belongs_to(owners)
+
+
 def members():
     """The process ids of this block's helpers."""
     team = _kept.get()
@@ -115,13 +121,16 @@ class Team:
         try:
             if self.owners is None:
                 self.function, self.owners, self.room = function, owners, shared.room(arguments)
-            if len(owners) != len(self.owners) or any(one is not other for one, other in zip(owners, self.owners)):
+            if not self.belongs_to(owners):
                 return False
             while len(self.members) < count:
                 self.members.append(Helper(self.function, self.room, shared.room(arguments)))
         except OSError:  # no process, or no memory
             self.close()
         return len(self.members) >= count
+
+    def belongs_to(self, owners):
+        return len(owners) == len(self.owners) and all(one is other for one, other in zip(owners, self.owners))
 
     def work(self, items, arguments):
         """`side_by_side`. Whatever is raised, no helper works on afterwards: they are ended."""

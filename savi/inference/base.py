@@ -80,7 +80,7 @@ class InferenceMethod:
         steps = self.steps if steps is None else steps
         x, lam, noise = self._begun(model, theta, phi, x, rng, steps)
         part, slices, arguments = self._part(model, rng), self._slices(model, theta, x), ("infer", theta, phi, x, lam)
-        count = self._helpers(model, theta, x, steps)
+        count = self._helpers(model, theta, x, steps) if helpers.there(self, model) else 1  # a gradient has forked them
         if count > 1 and steps * self.samples * lam.nbytes <= HELD:
             return self._helped(part, slices, count, model, *arguments, list(noise))[0]
         items = list(zip(slices, threads.tee(noise, len(slices))))

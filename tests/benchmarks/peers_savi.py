@@ -74,10 +74,14 @@ def memory_of_others():
 
 
 class GivenSVI(savi.SVI):
-    """SVI from a lam_0 and with noise that are given."""
+    """SVI from a lam_0 and with noise that are given, where a training has begun."""
+
+    given = None
 
     def run(self, model, theta, lam, x, noise):
         """lam_K after `steps` steps."""
+        if self.given is None:
+            self.gradient(model, theta, theta[:0], x, noise=noise)  # the first forks helpers, if there will be some
         self.given = x, lam, iter(noise[: self.steps])
         return self.infer(model, theta, theta[:0], x, None)
 

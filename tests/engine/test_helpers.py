@@ -131,8 +131,11 @@ def test_inference_with_helpers_has_the_bits_of_threads_between_gradients_and_of
     with helpers.kept():
         assert found() == here
     with helpers.kept():
-        method.infer(MODEL, theta, phi, x, np.random.default_rng(1), 9)
-        assert processes() == []
+        other = method.with_inner(step_size=0.1)
+        other.infer(MODEL, theta, phi, x, np.random.default_rng(1), 3)
+        assert processes() == []  # which would be another's, and not there for the training
+        method.gradient(MODEL, theta, phi, x, np.random.default_rng(1))
+        assert len(processes()) == 1 and not helpers.there(other, MODEL) and helpers.there(method, MODEL)
 
 
 def by_threads(function, items, arguments, owners):
@@ -173,7 +176,7 @@ def test_an_interrupted_and_resumed_fit_gives_the_bits_of_one_that_was_not(tmp_p
 
     with pytest.raises(KeyboardInterrupt):
         trained(Stopped(ENCODER, 2), out=tmp_path)
-    assert len(steps[-1]) == 1
+    assert steps[0] == [] and len(steps[-1]) == 1
     again = trained(method, out=tmp_path, resume=True)
     assert bits(again.last) == bits(whole.last)
 
