@@ -1,7 +1,7 @@
 """Table 3 of [SA]: images with a strong decoder, a Gated PixelCNN; what inference methods add where z is hardly needed.
 
     python figures/sa_table3.py           three seeds; OMNIGLOT's two small sets at 14 x 14 and at 28 x 28, there with K = 20 inner
-                                          steps as well as 10, and glyphs at 28 x 28 (three hours of one core)
+                                          steps as well as 10, and glyphs at 28 x 28, twice (three hours of one core)
     python figures/sa_table3.py --full    ten minutes for each method
     python figures/sa_table3.py --draw    draws the picture again from the JSON
 
