@@ -130,6 +130,7 @@ class Team:
         return len(self.members) >= count
 
     def belongs_to(self, owners):
+        """Whether they are the first that asked."""
         return len(owners) == len(self.owners) and all(one is other for one, other in zip(owners, self.owners))
 
     def work(self, items, arguments):
