@@ -67,7 +67,7 @@ def compute(full):
 
 def table(scale):
     """{"scale", "seeds", "tuned", "runs": one dict a seed} of one size: the pretraining, the tuning, then the rows."""
-    folder = str(RUNS / f"{scale.data}-{scale.side}-{scale.seconds:g}s")  # of another K, too: one pretraining
+    folder = str(RUNS / f"{scale.data}-{scale.side}-{scale.pretrain:g}s")  # also of other K and seconds
     rows = scale.rows or (BARE, *METHODS)
     starts = [(seed, PLAIN) for seed in (TUNING_SEED, *SEEDS)] + [(seed, BARE) for seed in SEEDS if BARE in rows]
     list(run_all(pretrained, [(folder, scale, *start) for start in starts], cores()))

@@ -14,9 +14,7 @@ import numpy as np
 from ..engine import given, helpers, threads
 from ..engine.files import InputError, expect
 
-BYTES = (
-    5.5  # of a number, for which threads.slices has its constant: single precision gains less from them, double more
-)
+BYTES = 5.5  # of a number, for which threads.slices has its constant: threads gain less in float32, more in float64
 HELD = 1 << 26  # bytes of noise that are drawn before helpers begin
 
 
@@ -157,7 +155,7 @@ class InferenceMethod:
 
     def _helped(self, part, slices, count, model, *arguments):
         """What `count` parts come to, one here and each other with a helper; the slices are cut anew where they are too few."""
-        slices = slices if len(slices) >= count else threads.cut(len(arguments[3]), count)
+        slices = slices if len(slices) >= count else threads.cut(slices[-1].stop, count)
         return _joined(helpers.side_by_side(part, _dealt(slices, count), arguments, owners=(self, model)))
 
     def _noise(self, model, theta, x, rng, noise):

@@ -129,7 +129,7 @@ def _without_z(folder, scale, seed, name):
         return evaluate(made, SVI(0), result.theta, result.phi, x, _rng(seed), samples=1) | {"nll": None}
 
     train = surviving(_training(scale, made, SVI(0), data, seed + 1000, start_from=start))
-    return at_both(_made(folder, str(seed), _file(name)), train, scale.epochs, scale.seconds, measure)
+    return at_both(_row(folder, scale, seed, _file(name)), train, scale.epochs, scale.seconds, measure)
 
 
 def _with_z(folder, scale, seed, name):
@@ -153,7 +153,7 @@ def _with_z(folder, scale, seed, name):
         return found
 
     train = surviving(_training(scale, made, how, data, seed + 1000, start_from=start, warmup_epochs=1))
-    both = at_both(_made(folder, str(seed), _file(name, scale.steps)), train, scale.epochs, scale.seconds, measure)
+    both = at_both(_row(folder, scale, seed, _file(name, scale.steps)), train, scale.epochs, scale.seconds, measure)
     for view in both.values():
         for way in {"own", "svi"} & set(view):
             view[way] |= {key: view[key] for key in ("epochs", "cpu", "trained with")}
@@ -190,6 +190,11 @@ def _rng(seed):
 def _file(name, steps=None):
     """The name of a row's folder; K is in it where z is."""
     return name.replace(",", "").replace(" ", "-") + (f"-K{steps}" if steps else "")
+
+
+def _row(folder, scale, seed, file):
+    """Where a row is kept; rows of other seconds lie beside it and share the pretraining and the tuning."""
+    return _made(folder, str(seed), file, f"{scale.seconds:g}s")
 
 
 def _made(*parts):
